@@ -1,0 +1,85 @@
+"""Hold an x86 CPU against a host, as libvirt does (spec cpu-x86, section 4)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from guardd.cpu.definition import Arch, CPUDef, CPUType, FeaturePolicy, Match
+from guardd.cpu.driver import CompareResult, Comparison, Difference
+from guardd.cpu.x86.map import X86Map
+
+ARCHS = frozenset({Arch.I686, Arch.X86_64})
+
+_ADDS = frozenset({FeaturePolicy.FORCE, FeaturePolicy.REQUIRE, None})
+_SUBTRACTS = frozenset({FeaturePolicy.DISABLE, FeaturePolicy.FORBID})
+
+
+class Asked(NamedTuple):
+    """The bits that a definition names with each policy; `require` begins with its model's."""
+
+    force: int
+    require: int
+    optional: int
+    disable: int
+    forbid: int
+
+
+def all_bits(x86: X86Map, cpu: CPUDef) -> int:
+    """Give the bits *cpu* has: its model's, and its features' as their policies say.
+
+    Raises UnknownModel or UnknownFeature; the name of an optional feature is not looked up.
+    """
+    bits = x86.model(cpu.model).bits if cpu.model is not None else 0
+    for name, policy in cpu.features.items():
+        if policy in _ADDS:
+            bits |= x86.feature(name).bits
+        elif policy in _SUBTRACTS:
+            bits &= ~x86.feature(name).bits
+    return bits
+
+
+def asked_bits(x86: X86Map, cpu: CPUDef) -> Asked:
+    """Sort the bits of *cpu* by policy; raises UnknownModel or UnknownFeature.
+
+    A host's features have no policy: all are required.
+    """
+    bits = dict.fromkeys(FeaturePolicy, 0)
+    if cpu.model is not None:
+        bits[FeaturePolicy.REQUIRE] = x86.model(cpu.model).bits
+    for name, policy in cpu.features.items():
+        bits[policy or FeaturePolicy.REQUIRE] |= x86.feature(name).bits
+    return Asked(*bits.values())
+
+
+def compare(x86: X86Map, host: CPUDef, cpu: CPUDef) -> Comparison:
+    """Say whether *host* can give what *cpu* asks for, and if not, what stands between them.
+
+    Neither mode, check nor fallback is looked at; exact and minimum are equal here.
+    Raises UnknownModel or UnknownFeature.
+    """
+    if host.model is None:
+        return Comparison.incompatible(Difference.UNKNOWN_HOST)
+    if cpu.arch is not None and cpu.arch not in ARCHS:
+        return Comparison.incompatible(Difference.ARCH, cpu.arch)
+    if cpu.vendor is not None and cpu.vendor != host.vendor:
+        return Comparison.incompatible(Difference.VENDOR, cpu.vendor)
+
+    given = all_bits(x86, host)
+    asked = asked_bits(x86, cpu)
+    if forbidden := asked.forbid & given:
+        return Comparison.incompatible(Difference.FORBIDDEN, *x86.names(forbidden))
+    required = asked.require & ~(asked.force | asked.optional | asked.disable)
+    if missing := required & ~given:
+        return Comparison.incompatible(Difference.MISSING, *x86.names(missing))
+
+    extra = given & ~(asked.optional | required | asked.disable | asked.force)
+    if not extra:
+        return Comparison(CompareResult.IDENTICAL)
+    if cpu.type is CPUType.GUEST and cpu.match is Match.STRICT:
+        return Comparison.incompatible(Difference.EXTRA, *x86.names(extra))
+    return Comparison(CompareResult.SUPERSET)
+
+
+def features(x86: X86Map, cpu: CPUDef) -> frozenset[str]:
+    """Name all features that *cpu* has; raises UnknownModel or UnknownFeature."""
+    return frozenset(x86.names(all_bits(x86, cpu)))

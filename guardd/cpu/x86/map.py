@@ -1,0 +1,329 @@
+"""The x86 part of the CPU map: features as bits of one integer, vendors, models.
+
+Source: spec cpu-x86, sections 1.2-1.4 (elements) and 2 (the bit set that stands for CPU data).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from guardd.cpu.definition import Signature
+from guardd.cpu.map import ReadFile, read_map
+from guardd.errors import BrokenMap, UnknownFeature, UnknownModel
+from guardd.xmldoc import Element
+
+VENDOR_STRING_LENGTH = 12
+REGISTER_BITS = 32
+STEPPINGS = range(16)
+UINT_MAX = 0xFFFFFFFF
+
+_C_NUMBER = re.compile(r"0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*)")
+
+
+class Register(NamedTuple):
+    """Where 32 bits of CPU data live: a CPUID leaf's register, or half of an MSR."""
+
+    source: str  # "cpuid" or "msr"
+    leaf: int  # EAX on input, or the MSR's index
+    subleaf: int  # ECX on input; 0 for an MSR
+    name: str  # eax, ebx, ecx, edx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendor:
+    """A vendor and the 12 bytes that CPUID leaf 0 gives for it."""
+
+    name: str
+    string: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A feature's bits, and whether a guest that has it can be migrated."""
+
+    name: str
+    bits: int
+    migratable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSignature:
+    """Family and model; `steppings` empty: any."""
+
+    family: int
+    model: int
+    steppings: frozenset[int] = frozenset()
+
+    def matches(self, signature: Signature) -> bool:
+        """Whether a CPU with *signature* is of this model."""
+        if (self.family, self.model) != (signature.family, signature.model):
+            return False
+        return not self.steppings or signature.stepping in self.steppings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A CPU model: the bits of its features and what else the map says of it.
+
+    `removed`: features that QEMU once had in this model and no longer has; they are not in `bits`.
+    `added`: features that QEMU put in later; not in `bits` either. `compat_check`: libvirt's
+    check='partial' compares with the host instead of asking QEMU for the model's blockers.
+    """
+
+    name: str
+    bits: int = 0
+    vendor: str | None = None
+    signatures: tuple[ModelSignature, ...] = ()
+    decode_host: bool = False
+    decode_guest: bool = False
+    compat_check: bool = False
+    removed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class X86Map:
+    """Vendors, features and models in map order; filled while the map is read, then only read."""
+
+    vendors: dict[str, Vendor] = field(default_factory=dict)
+    features: dict[str, Feature] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+    canonical: dict[str, str] = field(default_factory=dict)
+    positions: dict[Register, int] = field(default_factory=dict)
+
+    def model(self, name: str) -> Model:
+        """Give the model called *name*; raises UnknownModel."""
+        try:
+            return self.models[name]
+        except KeyError:
+            raise UnknownModel(f"Unknown CPU model {name}") from None
+
+    def feature(self, name: str) -> Feature:
+        """Give the feature called *name* (aliases do not count); raises UnknownFeature."""
+        try:
+            return self.features[name]
+        except KeyError:
+            raise UnknownFeature(f"Unknown CPU feature {name}") from None
+
+    def names(self, bits: int) -> tuple[str, ...]:
+        """Name the features whose bits are all in *bits*, in map order."""
+        if not bits:
+            return ()
+        return tuple(f.name for f in self.features.values() if f.bits & bits == f.bits)
+
+    def position(self, register: Register) -> int:
+        """Give the number of *register*'s bit 0 in the integers of this map."""
+        return self.positions.setdefault(register, len(self.positions) * REGISTER_BITS)
+
+    def add(self, kind: str, name: str, element: Element) -> None:
+        """Take one element of the map (see `guardd.cpu.map.read_map`); raises BrokenMap."""
+        match kind:
+            case "vendor":
+                self._add_vendor(name, element)
+            case "feature":
+                self._add_feature(name, element)
+            case _:
+                self._add_model(name, element)
+
+    def _add_vendor(self, name: str, element: Element) -> None:
+        if name in self.vendors:
+            raise BrokenMap(f"CPU vendor {name} already defined")
+        string = element.get("string")
+        if not string:
+            raise BrokenMap(f"Missing vendor string for CPU vendor {name}")
+        if len(string.encode()) != VENDOR_STRING_LENGTH:
+            raise BrokenMap(f"Invalid CPU vendor string '{string}'")
+        self.vendors[name] = Vendor(name=name, string=string)
+
+    def _add_feature(self, name: str, element: Element) -> None:
+        if name in self.features:
+            raise BrokenMap(f"CPU feature {name} already defined")
+        items = [child for child in element if child.tag != "alias"]
+        if not len(element):
+            raise BrokenMap(f"no x86 CPU data found for feature {name}")
+        bits = 0
+        for item in items:
+            bits |= self._item_bits(name, item)
+        migratable = element.get("migratable") != "no"
+        self.features[name] = Feature(name=name, bits=bits, migratable=migratable)
+
+    def _item_bits(self, feature: str, item: Element) -> int:
+        source = "cpuid" if item.tag == "cpuid" else "msr"
+        if source == "cpuid":
+            leaf = _number(feature, item, "eax_in")
+            subleaf = _number(feature, item, "ecx_in", 0)
+            values = {
+                name: _number(feature, item, name, 0) for name in ("eax", "ebx", "ecx", "edx")
+            }
+        else:
+            leaf, subleaf = _number(feature, item, "index"), 0
+            values = {name: _number(feature, item, name) for name in ("eax", "edx")}
+        bits = 0
+        for name, value in values.items():
+            if value:
+                bits |= value << self.position(Register(source, leaf, subleaf, name))
+        return bits
+
+    def _add_model(self, name: str, element: Element) -> None:
+        if name in self.models:
+            raise BrokenMap(f"Multiple definitions of CPU model '{name}'")
+        compat_check = _has_compat(name, element)
+        decode_host, decode_guest = _decode(name, element)
+        ancestor = self._ancestor(name, element)
+        bits = ancestor.bits if ancestor else 0
+        for removed in ancestor.removed if ancestor else ():
+            bits &= ~self.features[removed].bits
+        signatures = tuple(_signature(name, child) for child in element.findall("signature"))
+        vendor = self._vendor(name, element)
+        genuine, removed_names, added_names = self._model_features(name, element)
+        self.models[name] = Model(
+            name=name,
+            bits=bits | genuine,
+            vendor=vendor or (ancestor.vendor if ancestor else None),
+            signatures=signatures or (ancestor.signatures if ancestor else ()),
+            decode_host=decode_host,
+            decode_guest=decode_guest,
+            compat_check=compat_check,
+            removed=removed_names,
+            added=added_names,
+        )
+        if ancestor and not (signatures or vendor or element.findall("feature")):
+            if ancestor.name in self.canonical:
+                raise BrokenMap(f"CPU model {ancestor.name} has two canonical names, one is {name}")
+            self.canonical[ancestor.name] = name
+
+    def _ancestor(self, name: str, element: Element) -> Model | None:
+        child = element.find("model")
+        if child is None:
+            return None
+        ancestor = child.get("name")
+        if not ancestor:
+            raise BrokenMap(f"Missing ancestor's name in CPU model {name}")
+        if ancestor not in self.models:
+            raise BrokenMap(f"Ancestor model {ancestor} not found for CPU model {name}")
+        return self.models[ancestor]
+
+    def _vendor(self, name: str, element: Element) -> str | None:
+        child = element.find("vendor")
+        if child is None:
+            return None
+        vendor = child.get("name")
+        if not vendor:
+            raise BrokenMap(f"Invalid vendor element in CPU model {name}")
+        if vendor not in self.vendors:
+            raise BrokenMap(f"Unknown vendor {vendor} referenced by CPU model {name}")
+        return vendor
+
+    def _model_features(
+        self, name: str, element: Element
+    ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+        bits, removed, added = 0, [], []
+        for child in element.findall("feature"):
+            feature = child.get("name")
+            if not feature:
+                raise BrokenMap(f"Missing feature name for CPU model {name}")
+            if feature not in self.features:
+                raise BrokenMap(f"Feature {feature} required by CPU model {name} not found")
+            if _yes(name, child, "removed"):
+                removed.append(feature)
+            elif _yes(name, child, "added"):
+                added.append(feature)
+            else:
+                bits |= self.features[feature].bits
+        return bits, tuple(removed), tuple(added)
+
+
+def load(read: ReadFile) -> X86Map:
+    """Read the x86 section of the CPU map through *read*; raises BrokenMap."""
+    x86 = X86Map()
+    read_map(read, "x86", x86.add)
+    return x86
+
+
+def compat_check(x86: X86Map, model: str) -> bool:
+    """Whether check='partial' of *model* compares with the host (spec cpu-x86, 4.1).
+
+    A map without a single <check> is of a libvirt that always compares. Raises UnknownModel.
+    """
+    flagged = x86.model(model).compat_check
+    return flagged or not any(other.compat_check for other in x86.models.values())
+
+
+def _has_compat(name: str, element: Element) -> bool:
+    check = element.find("check")
+    if check is None:
+        return False
+    partial = check.get("partial")
+    if partial is None:
+        raise BrokenMap(f"Missing check/@partial in CPU model {name}")
+    if partial != "compat":
+        raise BrokenMap(f"Invalid check/@partial value '{partial}' in CPU model {name}")
+    return True
+
+
+def _decode(name: str, element: Element) -> tuple[bool, bool]:
+    decode = element.find("decode")
+    if decode is None:
+        raise BrokenMap(f"missing decode element in CPU model {name}")
+    words = decode.get("host"), decode.get("guest")
+    if not all(word in ("on", "off") for word in words):
+        raise BrokenMap(f"Invalid decode element in CPU model {name}")
+    return words[0] == "on", words[1] == "on"
+
+
+def _signature(name: str, element: Element) -> ModelSignature:
+    family, model = (_decimal(element.get(word)) for word in ("family", "model"))
+    if not family:
+        raise BrokenMap(f"Invalid CPU signature family in model {name}")
+    if model is None:
+        raise BrokenMap(f"Invalid CPU signature model in model {name}")
+    steppings = element.get("stepping")
+    return ModelSignature(
+        family=family,
+        model=model,
+        steppings=frozenset() if steppings is None else _steppings(steppings),
+    )
+
+
+def _steppings(text: str) -> frozenset[int]:
+    """Read libvirt's bitmap text: numbers and ranges, `^n` takes one out again."""
+    steppings: set[int] = set()
+    for part in text.split(","):
+        negated = part.strip().startswith("^")
+        first, dash, last = part.strip().removeprefix("^").partition("-")
+        low = _decimal(first)
+        high = _decimal(last) if dash else low
+        if low is None or high is None or low > high or high not in STEPPINGS:
+            raise BrokenMap(f"Failed to parse bitmap '{text}'")
+        if negated:
+            steppings.discard(low)
+        else:
+            steppings.update(range(low, high + 1))
+    return frozenset(steppings)
+
+
+def _yes(model: str, element: Element, attribute: str) -> bool:
+    value = element.get(attribute, "no")
+    if value not in ("yes", "no"):
+        raise BrokenMap(f"Invalid '{attribute}' value '{value}' in CPU model {model}")
+    return value == "yes"
+
+
+def _decimal(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _number(feature: str, element: Element, name: str, default: int | None = None) -> int:
+    """Read a number in C syntax: 0x hexadecimal, leading 0 octal, else decimal."""
+    text = element.get(name)
+    if text is None and default is not None:
+        return default
+    match = _C_NUMBER.fullmatch(text or "")
+    if match is not None:
+        hexadecimal, octal, decimal = match.groups()
+        value = int(hexadecimal or octal or decimal, 16 if hexadecimal else 8 if octal else 10)
+        if value <= UINT_MAX:
+            return value
+    raise BrokenMap(f"Invalid {element.tag} of CPU feature {feature}: {name}='{text}'")

@@ -1,0 +1,365 @@
+"""<cpu> text to a CPUDef and back, with libvirt's defaults, order and errors.
+
+Source: spec cpu-x86, sections 3.2 (parsing) and 3.3 (formatting), read from libvirt's cpu_conf.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeVar
+
+from guardd.cpu.definition import (
+    NO_FEATURES,
+    TSC,
+    Arch,
+    Cache,
+    CacheMode,
+    Check,
+    CPUDef,
+    CPUType,
+    Fallback,
+    FeaturePolicy,
+    Match,
+    MaxPhysAddr,
+    Mode,
+    PhysAddrMode,
+    Signature,
+    Topology,
+)
+from guardd.errors import InvalidCPU
+from guardd.xmldoc import Element, escape, parse_xml, string_value
+
+VENDOR_ID_LENGTH = 12  # bytes of CPUID leaf 0 EBX, EDX, ECX
+CACHE_LEVELS = range(1, 4)
+UINT_MAX = 0xFFFFFFFF
+
+_FEATURE_POLICIES: dict[str, FeaturePolicy] = {policy.value: policy for policy in FeaturePolicy}
+_HAS_MODEL = (Mode.CUSTOM, Mode.HOST_MODEL)
+_HAS_MIGRATABLE = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def parse_cpu(text: str | bytes, cpu_type: CPUType | None = None) -> CPUDef:
+    """Read one <cpu> element from XML text; see `cpu_from_element`. Raises MalformedXML as well."""
+    return cpu_from_element(parse_xml(text, what="CPU definition"), cpu_type)
+
+
+def cpu_from_element(cpu: Element, cpu_type: CPUType | None = None) -> CPUDef:
+    """Read a <cpu> element; without *cpu_type* an <arch> child makes it a host's.
+
+    Raises InvalidCPU where libvirt would refuse it; the first mistake wins, in libvirt's order.
+    """
+    if cpu.tag != "cpu":
+        raise InvalidCPU("XML does not contain expected 'cpu' element")
+    if cpu_type is None:
+        cpu_type = CPUType.GUEST if cpu.find("arch") is None else CPUType.HOST
+        if cpu_type is CPUType.HOST and "match" in cpu.attrib:
+            raise InvalidCPU(
+                "'arch' element cannot be used inside 'cpu' element with 'match' attribute"
+            )
+    definition = _attributes(cpu, cpu_type)
+    if cpu_type is CPUType.HOST:
+        definition = _host_children(cpu, definition)
+    definition = _model_and_vendor(cpu, definition)
+    return replace(
+        definition,
+        topology=_topology(cpu),
+        features=_features(cpu, definition),
+        cache=_cache(cpu),
+        maxphysaddr=_maxphysaddr(cpu),
+    )
+
+
+def _attributes(cpu: Element, cpu_type: CPUType) -> CPUDef:
+    is_guest = cpu_type is CPUType.GUEST
+    mode: Mode | None = Mode.CUSTOM if is_guest else None
+    if (text := cpu.get("mode")) is not None:
+        if not is_guest:
+            raise InvalidCPU("Attribute mode is only allowed for guest CPU")
+        mode = _word(Mode, text, f"Invalid mode attribute '{text}'")
+    migratable = _switch(cpu, "migratable")
+    if migratable is not None and mode not in _HAS_MIGRATABLE:
+        raise InvalidCPU(
+            "Attribute migratable is only allowed for 'host-passthrough' / 'maximum' CPU mode"
+        )
+    if not is_guest:
+        return CPUDef(type=cpu_type, mode=mode, migratable=migratable)
+    check = cpu.get("check", "default")
+    return CPUDef(
+        type=cpu_type,
+        mode=mode,
+        migratable=migratable,
+        match=_attribute(Match, cpu, "match", Match.EXACT),
+        check=None if check == "default" else _attribute(Check, cpu, "check", Check.PARTIAL),
+        deprecated_features=_switch(cpu, "deprecated_features"),
+    )
+
+
+def _host_children(cpu: Element, definition: CPUDef) -> CPUDef:
+    arch = _text(cpu, "arch")
+    if not arch:
+        raise InvalidCPU("Missing CPU architecture")
+    microcode = signature = tsc = None
+    if (element := cpu.find("microcode")) is not None:
+        microcode = _uint(element, "version", "invalid microcode version")
+    if (element := cpu.find("signature")) is not None:
+        signature = Signature(
+            family=_uint(element, "family", "Invalid CPU signature family", positive=True),
+            model=_uint(element, "model", "Invalid CPU signature model"),
+            stepping=_uint(element, "stepping", "Invalid CPU signature stepping"),
+        )
+    if (element := cpu.find("counter[@name='tsc']")) is not None:
+        frequency = element.get("frequency", "")
+        if not (frequency.isascii() and frequency.isdigit()):
+            raise InvalidCPU("Invalid TSC frequency")
+        tsc = TSC(frequency=int(frequency), scaling=_switch(element, "scaling", "yes", "no"))
+    return replace(
+        definition,
+        arch=_word(Arch, arch, f"Unknown architecture {arch}"),
+        microcode=microcode or None,
+        signature=signature,
+        tsc=tsc,
+    )
+
+
+def _model_and_vendor(cpu: Element, definition: CPUDef) -> CPUDef:
+    model = _text(cpu, "model") or None
+    if definition.type is CPUType.HOST and model is None:
+        raise InvalidCPU("Missing CPU model name")
+    fallback, vendor_id = Fallback.ALLOW, None
+    element = cpu.find("model")
+    if element is not None and definition.mode in _HAS_MODEL:
+        if text := element.get("fallback"):
+            fallback = _word(Fallback, text, "Invalid fallback attribute")
+        if (vendor_id := element.get("vendor_id")) is not None:
+            if len(vendor_id.encode()) != VENDOR_ID_LENGTH:
+                raise InvalidCPU("vendor_id must be exactly 12 characters long")
+            if "," in vendor_id:
+                raise InvalidCPU("vendor id is invalid")
+    vendor = _text(cpu, "vendor") or None
+    if vendor is not None and model is None:
+        raise InvalidCPU("CPU vendor specified without CPU model")
+    return replace(definition, model=model, fallback=fallback, vendor_id=vendor_id, vendor=vendor)
+
+
+def _topology(cpu: Element) -> Topology | None:
+    element = cpu.find("topology")
+    if element is None:
+        return None
+
+    def count(name: str, default: int | None = None) -> int:
+        if default is not None and name not in element.attrib:
+            return default
+        return _uint(element, name, f"Missing or invalid '{name}' in CPU topology", positive=True)
+
+    return Topology(
+        sockets=count("sockets"),
+        cores=count("cores"),
+        threads=count("threads"),
+        dies=count("dies", 1),
+        clusters=count("clusters", 1),
+    )
+
+
+def _features(cpu: Element, definition: CPUDef) -> Mapping[str, FeaturePolicy | None]:
+    elements = cpu.findall("feature")
+    if not elements:
+        return NO_FEATURES
+    if definition.model is None and definition.mode in (Mode.CUSTOM, None):
+        raise InvalidCPU("Non-empty feature list specified without CPU model")
+    is_guest = definition.type is CPUType.GUEST
+    features: dict[str, FeaturePolicy | None] = {}
+    for element in elements:
+        policy: FeaturePolicy | None = None
+        if is_guest:
+            policy = _FEATURE_POLICIES.get(element.get("policy", "require"))
+            if policy is None:
+                raise InvalidCPU("Invalid CPU feature policy")
+        name = element.get("name")
+        if not name:
+            raise InvalidCPU("Invalid CPU feature name")
+        if name in features:
+            raise InvalidCPU(f"CPU feature '{name}' specified more than once")
+        features[name] = policy
+    return MappingProxyType(features)
+
+
+def _cache(cpu: Element) -> Cache | None:
+    elements = cpu.findall("cache")
+    if not elements:
+        return None
+    if len(elements) > 1:
+        raise InvalidCPU("at most one CPU cache element may be specified")
+    level = None
+    if "level" in elements[0].attrib:
+        problem = "invalid CPU cache level, must be in range [1,3]"
+        level = _uint(elements[0], "level", problem)
+        if level not in CACHE_LEVELS:
+            raise InvalidCPU(problem)
+    return Cache(level=level, mode=_required(CacheMode, elements[0], "mode"))
+
+
+def _maxphysaddr(cpu: Element) -> MaxPhysAddr | None:
+    element = cpu.find("maxphysaddr")
+    if element is None:
+        return None
+    mode = _required(PhysAddrMode, element, "mode")
+    bits = limit = None
+    if "bits" in element.attrib:
+        bits = _uint(element, "bits", "Invalid 'bits' in CPU maxphysaddr")
+    if "limit" in element.attrib:
+        limit = _uint(element, "limit", "Invalid 'limit' in CPU maxphysaddr", positive=True)
+        if mode is not PhysAddrMode.PASSTHROUGH:
+            raise InvalidCPU(
+                "attribute 'limit' is only supported for maxphysaddr mode 'passthrough'"
+            )
+    return MaxPhysAddr(mode=mode, bits=bits, limit=limit)
+
+
+def _text(cpu: Element, name: str) -> str:
+    element = cpu.find(name)
+    return "" if element is None else string_value(element)
+
+
+def _word(words: type[Word], text: str, problem: str) -> Word:
+    try:
+        return words(text)
+    except ValueError:
+        raise InvalidCPU(problem) from None
+
+
+def _attribute(words: type[Word], element: Element, name: str, default: Word) -> Word:
+    text = element.get(name)
+    return default if text is None else _word(words, text, _invalid_value(element, name))
+
+
+def _required(words: type[Word], element: Element, name: str) -> Word:
+    text = element.get(name)
+    if text is None:
+        raise InvalidCPU(f"Missing required attribute '{name}' in element '{element.tag}'")
+    return _word(words, text, _invalid_value(element, name))
+
+
+def _invalid_value(element: Element, name: str) -> str:
+    value = element.get(name)
+    return f"Invalid value for attribute '{name}' in element '{element.tag}': '{value}'."
+
+
+def _switch(element: Element, name: str, on: str = "on", off: str = "off") -> bool | None:
+    text = element.get(name)
+    if text is None:
+        return None
+    if text not in (on, off):
+        raise InvalidCPU(_invalid_value(element, name))
+    return text == on
+
+
+def _uint(element: Element, name: str, problem: str, *, positive: bool = False) -> int:
+    text = element.get(name, "")
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if not int(positive) <= value <= UINT_MAX:
+        raise InvalidCPU(problem)
+    return value
+
+
+def format_cpu(cpu: CPUDef, *, clusters: bool = True) -> str:
+    """Write *cpu* as libvirt does, two spaces an indent, no final newline.
+
+    *clusters*: print topology clusters, as libvirt does since 10.1.0. An empty definition gives "".
+    Raises InvalidCPU for a guest feature without policy, or custom features without a model.
+    """
+    attributes = _format_attributes(cpu) if cpu.type is CPUType.GUEST else ""
+    children = [*_format_host(cpu), *_format_model(cpu)]
+    children += _format_hardware(cpu, clusters=clusters)
+    children += _format_features(cpu)
+    if not children:
+        return f"<cpu{attributes}/>" if attributes else ""
+    return "\n".join([f"<cpu{attributes}>", *(f"  {child}" for child in children), "</cpu>"])
+
+
+def _format_attributes(cpu: CPUDef) -> str:
+    # mode None is a host's; libvirt prints attributes of a custom CPU only when it has a model
+    if cpu.mode is None or (cpu.mode is Mode.CUSTOM and cpu.model is None):
+        return ""
+    words = [f" mode='{cpu.mode}'"]
+    if cpu.mode is Mode.CUSTOM:
+        words.append(f" match='{cpu.match}'")
+    if cpu.check is not None:
+        words.append(f" check='{cpu.check}'")
+    if cpu.migratable is not None and cpu.mode in _HAS_MIGRATABLE:
+        words.append(f" migratable='{_on_off(cpu.migratable)}'")
+    if cpu.deprecated_features is not None:
+        words.append(f" deprecated_features='{_on_off(cpu.deprecated_features)}'")
+    return "".join(words)
+
+
+def _on_off(value: bool) -> str:  # noqa: FBT001 (it is the value)
+    return "on" if value else "off"
+
+
+def _format_host(cpu: CPUDef) -> list[str]:
+    if cpu.type is not CPUType.HOST or cpu.arch is None:
+        return []
+    return [f"<arch>{cpu.arch}</arch>"]
+
+
+def _format_model(cpu: CPUDef) -> list[str]:
+    if cpu.mode not in _HAS_MODEL:
+        return []
+    lines = []
+    if cpu.model is not None or cpu.vendor_id is not None:
+        is_guest = cpu.type is CPUType.GUEST
+        fallback = f" fallback='{cpu.fallback}'" if is_guest and cpu.model is not None else ""
+        vendor_id = ""
+        if is_guest and cpu.vendor_id is not None:
+            vendor_id = f" vendor_id='{escape(cpu.vendor_id)}'"
+        tail = "/>" if cpu.model is None else f">{escape(cpu.model)}</model>"
+        lines.append(f"<model{fallback}{vendor_id}{tail}")
+    if cpu.vendor is not None:
+        lines.append(f"<vendor>{escape(cpu.vendor)}</vendor>")
+    return lines
+
+
+def _format_hardware(cpu: CPUDef, *, clusters: bool) -> list[str]:
+    lines = []
+    if cpu.type is CPUType.HOST:
+        if cpu.microcode is not None:
+            lines.append(f"<microcode version='{cpu.microcode}'/>")
+        if (sig := cpu.signature) is not None:
+            lines.append(
+                f"<signature family='{sig.family}' model='{sig.model}' stepping='{sig.stepping}'/>"
+            )
+        if (tsc := cpu.tsc) is not None:
+            scaling = "" if tsc.scaling is None else f" scaling='{'yes' if tsc.scaling else 'no'}'"
+            lines.append(f"<counter name='tsc' frequency='{tsc.frequency}'{scaling}/>")
+    if (top := cpu.topology) is not None:
+        middle = f" clusters='{top.clusters}'" if clusters else ""
+        lines.append(
+            f"<topology sockets='{top.sockets}' dies='{top.dies}'{middle}"
+            f" cores='{top.cores}' threads='{top.threads}'/>"
+        )
+    if cpu.cache is not None:
+        level = "" if cpu.cache.level is None else f" level='{cpu.cache.level}'"
+        lines.append(f"<cache{level} mode='{cpu.cache.mode}'/>")
+    if (addr := cpu.maxphysaddr) is not None:
+        bits = "" if addr.bits is None else f" bits='{addr.bits}'"
+        limit = "" if addr.limit is None else f" limit='{addr.limit}'"
+        lines.append(f"<maxphysaddr mode='{addr.mode}'{bits}{limit}/>")
+    return lines
+
+
+def _format_features(cpu: CPUDef) -> list[str]:
+    if cpu.type is CPUType.HOST:
+        return [f"<feature name='{escape(name)}'/>" for name in cpu.features]
+    if cpu.features and cpu.model is None and cpu.mode is Mode.CUSTOM:
+        raise InvalidCPU("Non-empty feature list specified without CPU model")
+    lines = []
+    for name, policy in cpu.features.items():
+        if policy is None:
+            raise InvalidCPU(f"CPU feature '{name}' of a guest has no policy")
+        lines.append(f"<feature policy='{policy}' name='{escape(name)}'/>")
+    return lines

@@ -1,0 +1,1 @@
+"""What is known of guests and of this host, as frozen values read from text."""

@@ -1,0 +1,61 @@
+"""Domain XML to a Guest: only what a verdict needs, so that no secret leaves this file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guardd.cpu.definition import Arch, CPUDef, CPUType
+from guardd.cpu.xml import cpu_from_element
+from guardd.errors import InvalidDomain
+from guardd.xmldoc import parse_xml, string_value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """What a verdict needs of a domain; `machine` and `emulator` may be missing in a file.
+
+    `virt_type` is libvirt's domain/@type ("kvm", "qemu"). `cpu` is None without <cpu>.
+    """
+
+    name: str
+    uuid: str | None
+    virt_type: str
+    arch: Arch
+    machine: str | None = None
+    emulator: str | None = None
+    cpu: CPUDef | None = None
+
+
+def parse_domain(text: str | bytes) -> Guest:
+    """Read a domain document.
+
+    Raises MalformedXML, InvalidDomain where something a verdict needs is missing or unknown, and
+    InvalidCPU for its <cpu>.
+    """
+    domain = parse_xml(text, what="domain")
+    if domain.tag != "domain":
+        raise InvalidDomain(f"root element is '{domain.tag}', not 'domain'")
+    virt_type = domain.get("type")
+    if not virt_type:
+        raise InvalidDomain("domain has no type")
+    name = domain.find("name")
+    if name is None or not string_value(name):
+        raise InvalidDomain("domain has no name")
+    os_type = domain.find("os/type")
+    arch = os_type.get("arch") if os_type is not None else None
+    if os_type is None or not arch:
+        raise InvalidDomain("domain has no os/type/@arch")
+    try:
+        known_arch = Arch(arch)
+    except ValueError:
+        raise InvalidDomain(f"domain has the unknown architecture '{arch}'") from None
+    uuid, emulator, cpu = (domain.find(path) for path in ("uuid", "devices/emulator", "cpu"))
+    return Guest(
+        name=string_value(name),
+        uuid=None if uuid is None else string_value(uuid).strip() or None,
+        virt_type=virt_type,
+        arch=known_arch,
+        machine=os_type.get("machine"),
+        emulator=None if emulator is None else string_value(emulator) or None,
+        cpu=None if cpu is None else cpu_from_element(cpu, CPUType.GUEST),
+    )

@@ -1,0 +1,156 @@
+"""HostSnapshot: all that is known of this host, one immutable value, and its JSON to keep it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from guardd.cpu.definition import Arch, CPUDef, CPUType
+from guardd.cpu.definition import Mode as CPUMode
+from guardd.cpu.xml import format_cpu, parse_cpu
+from guardd.errors import BadSnapshot, GuardError
+from guardd.facts.capabilities import host_cpu_from_element
+from guardd.facts.domcaps import Hypervisor, ModelSupport, Usable
+from guardd.xmldoc import parse_xml
+
+FORMAT = 1  # of the JSON; a newer one is refused, not guessed at
+
+
+class Origin(StrEnum):
+    """Where the running process has its snapshot from."""
+
+    LIBVIRT = "libvirt"
+    KEPT = "kept"  # read back from disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSnapshot:
+    """What libvirt said of this host and its hypervisors, and when.
+
+    `taken` is a UTC time in ISO 8601. `machines` maps, by arch, each machine alias to its
+    canonical name. `fingerprint` holds what must stay the same for the rest to stay true: kernel,
+    microcode, CPU map, libvirt, and each emulator's binary, as opaque texts.
+    """
+
+    hostname: str
+    taken: str
+    origin: Origin = Origin.LIBVIRT
+    libvirt: str
+    arch: Arch
+    host_cpu: CPUDef | None
+    hypervisors: tuple[Hypervisor, ...] = ()
+    machines: Mapping[Arch, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    fingerprint: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def canonical_machine(self, arch: Arch, machine: str) -> str:
+        """Give the machine type that the alias *machine* stands for, or *machine* itself."""
+        return self.machines.get(arch, {}).get(machine, machine)
+
+
+def snapshot_to_json(snapshot: HostSnapshot) -> str:
+    """Write *snapshot* as JSON text; its origin is not part of it."""
+    host_cpu = snapshot.host_cpu
+    document = {
+        "format": FORMAT,
+        "hostname": snapshot.hostname,
+        "taken": snapshot.taken,
+        "libvirt": snapshot.libvirt,
+        "arch": snapshot.arch,
+        "host_cpu": None if host_cpu is None else format_cpu(host_cpu),
+        "hypervisors": [_hypervisor_to_dict(h) for h in snapshot.hypervisors],
+        "machines": {arch: dict(names) for arch, names in snapshot.machines.items()},
+        "fingerprint": dict(snapshot.fingerprint),
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def snapshot_from_json(text: str | bytes) -> HostSnapshot:
+    """Read a kept snapshot back, with origin KEPT; raises BadSnapshot for anything else."""
+    try:
+        return _snapshot_from_dict(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GuardError) as exc:
+        raise BadSnapshot(f"kept snapshot cannot be read: {exc!r}") from exc
+
+
+def _snapshot_from_dict(document: dict[str, Any]) -> HostSnapshot:
+    if document["format"] != FORMAT:
+        raise ValueError(f"its format is {document['format']!r}, this program reads {FORMAT}")
+    host_cpu = document["host_cpu"]
+    return HostSnapshot(
+        hostname=_str(document["hostname"]),
+        taken=_str(document["taken"]),
+        origin=Origin.KEPT,
+        libvirt=_str(document["libvirt"]),
+        arch=Arch(document["arch"]),
+        host_cpu=None if host_cpu is None else host_cpu_from_element(parse_xml(host_cpu)),
+        hypervisors=tuple(_hypervisor_from_dict(h) for h in document["hypervisors"]),
+        machines=MappingProxyType(
+            {
+                Arch(arch): MappingProxyType({_str(k): _str(v) for k, v in names.items()})
+                for arch, names in document["machines"].items()
+            }
+        ),
+        fingerprint=MappingProxyType(
+            {_str(k): _str(v) for k, v in document["fingerprint"].items()}
+        ),
+    )
+
+
+def _hypervisor_to_dict(hypervisor: Hypervisor) -> dict[str, Any]:
+    host_model = hypervisor.host_model
+    return {
+        "virt_type": hypervisor.virt_type,
+        "arch": hypervisor.arch,
+        "machine": hypervisor.machine,
+        "emulator": hypervisor.emulator,
+        "modes": sorted(hypervisor.modes),
+        "host_model": None if host_model is None else format_cpu(host_model),
+        "models": {
+            name: {"usable": model.usable, "blockers": model.blockers}
+            for name, model in hypervisor.models.items()
+        },
+    }
+
+
+def _hypervisor_from_dict(document: dict[str, Any]) -> Hypervisor:
+    host_model = document["host_model"]
+    return Hypervisor(
+        virt_type=_str(document["virt_type"]),
+        arch=Arch(document["arch"]),
+        machine=_str(document["machine"]),
+        emulator=_str(document["emulator"]),
+        modes=frozenset(CPUMode(mode) for mode in document["modes"]),
+        host_model=None if host_model is None else parse_cpu(host_model, CPUType.GUEST),
+        models=MappingProxyType(
+            {_str(name): _model_from_dict(model) for name, model in document["models"].items()}
+        ),
+    )
+
+
+def _model_from_dict(document: dict[str, Any]) -> ModelSupport:
+    blockers = document["blockers"]
+    return ModelSupport(
+        usable=Usable(document["usable"]),
+        blockers=None if blockers is None else tuple(_str(name) for name in blockers),
+    )
+
+
+def _str(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, found {value!r}")
+    return value
+
+
+def with_hypervisor(snapshot: HostSnapshot, hypervisor: Hypervisor) -> HostSnapshot:
+    """Give *snapshot* with *hypervisor* in the place of what was known of the same guests."""
+    key = _key(hypervisor)
+    others = tuple(h for h in snapshot.hypervisors if _key(h) != key)
+    return replace(snapshot, hypervisors=(*others, hypervisor))
+
+
+def _key(hypervisor: Hypervisor) -> tuple[str, Arch, str, str]:
+    return (hypervisor.virt_type, hypervisor.arch, hypervisor.machine, hypervisor.emulator)

@@ -1,0 +1,110 @@
+"""The rule that no guest may have more CPU than the administrator's ceiling."""
+
+from __future__ import annotations
+
+from guardd import cpu
+from guardd.cpu import CPUMap
+from guardd.cpu.definition import Mode
+from guardd.cpu.ppc64 import generation
+from guardd.errors import BadConfig, GuardError
+from guardd.judge.case import Case
+from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
+from guardd.judge.finding import Code, Finding
+from guardd.judge.policy import Ceiling
+from guardd.judge.reference import KVM, model_gives
+from guardd.judge.stage import Stage
+
+# what QEMU and KVM make themselves, on any silicon, and no CPU model has: it says nothing of how
+# new a CPU is (Linux Documentation/virt/kvm/x86/cpuid.rst and KVM_GET_SUPPORTED_CPUID in api.rst)
+MADE_BY_HYPERVISOR = frozenset({"hypervisor", "x2apic", "tsc-deadline", "tsc_adjust", "arat"})
+
+
+def judge_ceiling(case: Case) -> list[Finding]:
+    """Find what the guest would have beyond the ceiling of its architecture, if there is one."""
+    ceiling = _ceiling_for(case)
+    if ceiling is None or case.stage is Stage.ARRIVING:
+        return []
+    try:
+        if cpu.has_features(case.guest.arch):
+            return _judge_features(case, ceiling)
+        return _judge_generation(case, ceiling)
+    except GuardError as exc:
+        sentence = f"the guest's CPU cannot be held against the ceiling: {exc}"
+        return [Finding(Code.UNCHECKED, ceiling.cpu.model or "", sentence, exc.hint)]
+
+
+def validate_ceiling(cpu_map: CPUMap, ceiling: Ceiling) -> None:
+    """Raise BadConfig where *ceiling* cannot be used with this CPU map."""
+    try:
+        if cpu.has_features(ceiling.arch):
+            cpu.features(cpu_map, ceiling.arch, ceiling.cpu)
+        else:
+            _ceiling_generation(ceiling)
+    except GuardError as exc:
+        raise BadConfig(f"ceiling for {ceiling.arch}: {exc}") from exc
+
+
+def _ceiling_for(case: Case) -> Ceiling | None:
+    for ceiling in case.policy.ceilings:
+        if cpu.same_family(ceiling.arch, case.guest.arch):
+            return ceiling
+    return None
+
+
+def _judge_features(case: Case, ceiling: Ceiling) -> list[Finding]:
+    allowed = cpu.features(case.cpu_map, case.guest.arch, ceiling.cpu)
+    above = _features_in_force(case) - allowed - MADE_BY_HYPERVISOR - IGNORED_BY_LIBVIRT
+    return [
+        _above(name, ceiling, f"use {ceiling.cpu.model} or an older CPU model, or disable {name}")
+        for name in sorted(above)
+    ]
+
+
+def _features_in_force(case: Case) -> frozenset[str]:
+    """Name what the guest will see: what it asks for, less what QEMU here would drop."""
+    gives, arch, model = case.reference.gives, case.guest.arch, case.asked.model
+    match case.asked.mode:
+        case Mode.HOST_PASSTHROUGH | Mode.MAXIMUM:
+            return gives
+        case Mode.HOST_MODEL if model is None:
+            return gives - cpu.non_migratable(case.cpu_map, arch)
+        case _:
+            names = cpu.features(case.cpu_map, arch, case.asked)
+    if case.stage is Stage.IN_FORCE or model is None:
+        return names
+    return names & (gives | model_gives(case.cpu_map, case.reference, arch, model))
+
+
+def _judge_generation(case: Case, ceiling: Ceiling) -> list[Finding]:
+    """PowerPC: a guest's generation may not be newer than the ceiling's."""
+    name, found = _guest_generation(case)
+    if found is None:
+        sentence = f"the generation of {name} is not known, so no ceiling can be applied"
+        return [Finding(Code.UNCHECKED, name, sentence)]
+    if found <= _ceiling_generation(ceiling):
+        return []
+    return [_above(name, ceiling, f"use {ceiling.cpu.model} or an older CPU model")]
+
+
+def _guest_generation(case: Case) -> tuple[str, int | None]:
+    asked, host = case.asked, case.snapshot.host_cpu
+    if asked.model is not None and asked.mode is Mode.HOST_MODEL:
+        return asked.model, generation(asked.model, "power")
+    if asked.model is not None and asked.mode is Mode.CUSTOM:
+        name = cpu.convert_legacy(case.guest.arch, asked).model or asked.model
+        return name, generation(name, "POWER")
+    if case.guest.virt_type == KVM and host is not None and host.model is not None:
+        return host.model, generation(host.model, "POWER")
+    return str(asked.mode), None
+
+
+def _ceiling_generation(ceiling: Ceiling) -> int:
+    found = generation(ceiling.cpu.model or "", "POWER")
+    if found is None:
+        raise BadConfig(f"{ceiling.cpu.model!r} is not one of POWER6 to POWER10")
+    return found
+
+
+def _above(name: str, ceiling: Ceiling, hint: str) -> Finding:
+    sentence = f"the guest would have {name}, above this host's ceiling ({ceiling.cpu.model})"
+    return Finding(Code.ABOVE_CEILING, name, sentence, hint)

@@ -1,0 +1,218 @@
+"""The rule that libvirt has too: the host must stand up to a comparison with the guest's CPU.
+
+No false veto: what libvirt accepts with check='partial' or 'full' is accepted here, by the same
+comparison. What libvirt does not look at (check='none') is at most `silent-downgrade`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from types import MappingProxyType
+
+from guardd import cpu
+from guardd.cpu.definition import Check, FeaturePolicy, Match
+from guardd.cpu.driver import CompareResult, Comparison, Difference
+from guardd.errors import GuardError, UnknownCompat, UnknownFeature, UnknownModel, UnsupportedArch
+from guardd.facts.domcaps import Usable
+from guardd.judge.case import Case
+from guardd.judge.finding import Code, Finding
+from guardd.judge.reference import KVM, model_gives
+from guardd.judge.stage import Stage, check_in_effect
+
+# libvirt takes these out of every x86 guest before QEMU sees them (spec cpu-x86, 7.5)
+IGNORED_BY_LIBVIRT = frozenset(
+    {"cmt", "mbm_total", "mbm_local", "osxsave", "ospke"}
+    | {"vmx-ept-uc", "vmx-ept-wb", "vmx-invvpid-single-context"}
+)
+
+# difference: what is wrong with {name} on {host}, and what to do about it
+_WORDS = {
+    Difference.MISSING: (
+        "the guest requires {name}, which this host ({host}) does not give",
+        "set policy='disable' for {name}, choose an older CPU model, or use a host that has it",
+    ),
+    Difference.FORBIDDEN: (
+        "the guest forbids {name}, which this host ({host}) has",
+        "set policy='disable' for {name} to start the guest without it",
+    ),
+    Difference.EXTRA: (
+        "the guest asks for a strict match, and this host ({host}) has {name} as well",
+        "use match='exact'",
+    ),
+    Difference.VENDOR: (
+        "the guest requires a CPU of vendor {name}, this host ({host}) has another",
+        "remove <vendor>, or use a host of that vendor",
+    ),
+    Difference.ARCH: (
+        "the guest's CPU is of architecture {name}, this host ({host}) is of another",
+        "use a host of that architecture",
+    ),
+    Difference.MODEL: (
+        "the guest requires CPU model {name}, and this host ({host}) is another",
+        "use mode='host-model' with a compatibility mode that both hosts have",
+    ),
+    Difference.COMPAT: (
+        "the guest asks for compatibility mode {name}, newer than this host ({host})",
+        "use a compatibility mode that this host has, or a newer host",
+    ),
+}
+
+
+def judge_compatibility(case: Case) -> list[Finding]:
+    """Find what the guest asks for and the hypervisor does not give, or gives and must not."""
+    try:
+        match case.stage:
+            case Stage.ARRIVING:
+                return []
+            case Stage.IN_FORCE if cpu.has_features(case.guest.arch):
+                return _judge_in_force(case)
+            case Stage.IN_FORCE:
+                return _findings(case, _compare(case))
+            case Stage.WRITTEN:
+                return _judge_written(case)
+    except (UnknownModel, UnknownFeature, UnknownCompat, UnsupportedArch) as exc:
+        return [_finding_of(exc, case)]
+
+
+def _finding_of(exc: GuardError, case: Case) -> Finding:
+    hint = exc.hint or "correct the name, or update this host's libvirt, which does not know it"
+    model = case.asked.model or ""
+    match exc:
+        case UnknownModel():
+            return Finding(Code.UNKNOWN_MODEL, model, str(exc), hint)
+        case UnknownFeature():
+            return Finding(Code.UNKNOWN_FEATURE, str(exc).rpartition(" ")[2], str(exc), hint)
+        case UnknownCompat():
+            return Finding(Code.COMPAT_MODE, model, str(exc), hint)
+        case _:
+            return Finding(Code.UNCHECKED, case.guest.arch, str(exc), exc.hint)
+
+
+def _judge_in_force(case: Case) -> list[Finding]:
+    """All that the guest has must be here; libvirt finds out when QEMU runs already."""
+    found: list[Comparison] = []
+    accepted, vendor = case.reference.accepted, case.asked.vendor
+    if case.guest.virt_type == KVM and vendor and accepted and vendor != accepted.vendor:
+        found.append(Comparison.incompatible(Difference.VENDOR, vendor))
+    forbidden = {name for name, p in case.asked.features.items() if p is FeaturePolicy.FORBID}
+    if present := sorted(forbidden & _listed(case)):
+        found.append(Comparison.incompatible(Difference.FORBIDDEN, *present))
+    if missing := _missing(case):
+        found.append(Comparison.incompatible(Difference.MISSING, *missing))
+    return [finding for comparison in found for finding in _findings(case, comparison)]
+
+
+def _listed(case: Case) -> frozenset[str]:
+    """Name the features that the host's CPU lists: libvirt looks for a forbidden one only there.
+
+    Those that its model implies do not count (spec cpu-x86, 8.3 step 5).
+    """
+    accepted = case.reference.accepted
+    if accepted is None:
+        return frozenset()
+    listed = frozenset(n for n, p in accepted.features.items() if p is not FeaturePolicy.DISABLE)
+    return listed | case.reference.gives if case.guest.virt_type == KVM else listed
+
+
+def _judge_written(case: Case) -> list[Finding]:
+    by_features = cpu.has_features(case.guest.arch)
+    if check_in_effect(case.guest, case.asked) is Check.NONE:
+        if by_features:
+            return _downgrade(case, _missing(case))
+        found = _findings(case, _compare(case))
+        return [f if f.code.is_doubt else replace(f, code=Code.SILENT_DOWNGRADE) for f in found]
+    if by_features and _is_usable_as_is(case):
+        return []
+    comparison = _compare(case)
+    if by_features and comparison.result is not CompareResult.INCOMPATIBLE:
+        return _downgrade(case, _missing(case))
+    return _findings(case, comparison)
+
+
+def _is_usable_as_is(case: Case) -> bool:
+    """QEMU has all of the model, and nothing is asked beyond it (spec cpu-x86, 4.1 step 1)."""
+    support = case.reference.hypervisor.models.get(case.asked.model or "")
+    is_usable = support is not None and support.usable is Usable.YES
+    return is_usable and all(p is FeaturePolicy.DISABLE for p in case.asked.features.values())
+
+
+def _compare(case: Case) -> Comparison:
+    """Compare as libvirt's check='partial' does at a start (spec cpu-x86, 4.1)."""
+    if case.reference.accepted is None:
+        return Comparison(CompareResult.UNCHECKED)
+    blockers = _blockers(case)
+    if blockers is None:
+        return cpu.compare(case.cpu_map, case.guest.arch, case.reference.accepted, case.asked)
+    required = (n for n, p in case.asked.features.items() if p is FeaturePolicy.REQUIRE)
+    missing = [n for n in blockers if case.asked.features.get(n) is not FeaturePolicy.DISABLE]
+    missing += [name for name in required if name not in case.reference.gives]
+    if missing:
+        return Comparison.incompatible(Difference.MISSING, *dict.fromkeys(missing))
+    return Comparison(CompareResult.SUPERSET)
+
+
+def _blockers(case: Case) -> tuple[str, ...] | None:
+    """Give QEMU's blockers of the model where libvirt goes by them instead of comparing."""
+    support = case.reference.hypervisor.models.get(case.asked.model or "")
+    if case.asked.model is None or support is None or support.blockers is None:
+        return None
+    if cpu.compat_check(case.cpu_map, case.guest.arch, case.asked.model):
+        return None
+    return support.blockers
+
+
+def _missing(case: Case) -> tuple[str, ...]:
+    """Name the features that the guest requires and QEMU here cannot give, in map order."""
+    host_model = case.reference.hypervisor.host_model
+    if host_model is None:
+        return ()
+    only_wanted = {
+        name: policy
+        for name, policy in case.asked.features.items()
+        if policy is not FeaturePolicy.FORBID and name not in IGNORED_BY_LIBVIRT
+    }
+    wanted = replace(
+        case.asked, vendor=None, match=Match.EXACT, features=MappingProxyType(only_wanted)
+    )
+    names = cpu.compare(case.cpu_map, case.guest.arch, host_model, wanted).subjects
+    if not names or case.asked.model is None:
+        return names
+    as_model = model_gives(case.cpu_map, case.reference, case.guest.arch, case.asked.model)
+    return tuple(name for name in names if name not in as_model)
+
+
+def _downgrade(case: Case, missing: Iterable[str]) -> list[Finding]:
+    return [
+        Finding(
+            Code.SILENT_DOWNGRADE,
+            name,
+            f"the guest asks for {name}, and QEMU on this host ({case.reference.label}) drops it",
+            f"set policy='disable' for {name} if the guest can do without it, or check='full' to"
+            " refuse a start without it",
+        )
+        for name in missing
+    ]
+
+
+def _findings(case: Case, comparison: Comparison) -> list[Finding]:
+    """Turn a comparison into findings, one for each name it gives."""
+    host = case.reference.label
+    if comparison.result is CompareResult.UNCHECKED:
+        sentence = f"libvirt tells nothing to compare with on this host ({host})"
+        return [Finding(Code.UNCHECKED, case.guest.arch, sentence)]
+    if comparison.difference is Difference.UNKNOWN_HOST:
+        sentence = "libvirt could not name this host's CPU, so nothing can be compared with it"
+        return [Finding(Code.UNKNOWN_HOST, host, sentence)]
+    if comparison.difference is None:
+        return []
+    sentence, hint = _WORDS[comparison.difference]
+    return [
+        Finding(
+            Code(comparison.difference.value),
+            name,
+            sentence.format(name=name, host=host),
+            hint.format(name=name),
+        )
+        for name in comparison.subjects
+    ]

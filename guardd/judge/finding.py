@@ -1,0 +1,120 @@
+"""What a verdict is made of: the closed list of codes, findings, the request and the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Operation(StrEnum):
+    """The hook operations that can be refused; each with sub-operation "begin"."""
+
+    PREPARE = "prepare"
+    MIGRATE = "migrate"
+    RESTORE = "restore"
+
+
+class Enforcement(StrEnum):
+    """What a finding leads to: a refusal, a warning in the journal, or a mere record there."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OBSERVE = "observe"
+
+
+class Answer(StrEnum):
+    """What to do where nothing can be told."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Decision(StrEnum):
+    """What a verdict says; WARN is an allow that a stricter mode would refuse."""
+
+    ALLOW = "allow"
+    WARN = "warn"
+    DENY = "deny"
+    CANNOT_TELL = "cannot-tell"
+
+
+class Code(StrEnum):
+    """Every finding there is. A code never changes its meaning: scripts and journals hold them."""
+
+    MISSING_FEATURE = "missing-feature"
+    FORBIDDEN_FEATURE = "forbidden-feature"
+    EXTRA_FEATURE = "extra-feature"
+    VENDOR_MISMATCH = "vendor-mismatch"
+    ARCH_MISMATCH = "arch-mismatch"
+    MODEL_MISMATCH = "model-mismatch"
+    COMPAT_MODE = "compat-mode"
+    UNKNOWN_MODEL = "unknown-model"
+    UNKNOWN_FEATURE = "unknown-feature"
+    UNSUPPORTED_MODE = "unsupported-mode"
+    UNSUPPORTED_MODEL = "unsupported-model"
+    SILENT_DOWNGRADE = "silent-downgrade"
+    ABOVE_CEILING = "above-ceiling"
+    # what follows is doubt, not incompatibility
+    UNREADABLE_GUEST = "unreadable-guest"
+    UNKNOWN_HOST = "unknown-host"
+    UNKNOWN_HYPERVISOR = "unknown-hypervisor"
+    UNCHECKED = "unchecked"
+    INTERNAL = "internal"
+
+    @property
+    def is_doubt(self) -> bool:
+        """Whether it says that nothing can be told; on_cannot_tell decides then."""
+        return self in _DOUBTS
+
+
+_DOUBTS = frozenset(
+    {
+        Code.UNREADABLE_GUEST,
+        Code.UNKNOWN_HOST,
+        Code.UNKNOWN_HYPERVISOR,
+        Code.UNCHECKED,
+        Code.INTERNAL,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason: its code, what it is about (a feature, model, ...), a sentence, a way out.
+
+    `mode` is what policy makes of it; a rule leaves it at ENFORCE.
+    """
+
+    code: Code
+    subject: str
+    sentence: str
+    hint: str = ""
+    mode: Enforcement = Enforcement.ENFORCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRequest:
+    """What the hook was called with: guest name, operation, and the domain XML from stdin."""
+
+    domain: str
+    operation: Operation
+    xml: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The answer to a CheckRequest.
+
+    `refused`: the hook must fail. `guest_cpu`, `host_cpu` and `source` say in words what was held
+    against what, and where the host's side was known from. `uuid` is "" where it could not be read.
+    """
+
+    domain: str
+    uuid: str = ""
+    operation: Operation
+    decision: Decision
+    refused: bool
+    findings: tuple[Finding, ...] = ()
+    guest_cpu: str = ""
+    host_cpu: str = ""
+    source: str = ""

@@ -1,0 +1,1 @@
+"""What the host itself says, read from its files and devices."""
