@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
 from guardd.cpu.xml import cpu_from_element
@@ -29,6 +30,15 @@ class ModelSupport:
     blockers: tuple[str, ...] | None = None
 
 
+class HypervisorKey(NamedTuple):
+    """What tells hypervisors apart; None stands for libvirt's default."""
+
+    virt_type: str
+    arch: Arch
+    machine: str | None = None
+    emulator: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypervisor:
     """What guests of one virt type, arch, machine and emulator can be given.
@@ -45,6 +55,11 @@ class Hypervisor:
     modes: frozenset[Mode] = frozenset()
     host_model: CPUDef | None = None
     models: Mapping[str, ModelSupport] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def key(self) -> HypervisorKey:
+        """Name it by its virt type, arch, canonical machine and emulator."""
+        return HypervisorKey(self.virt_type, self.arch, self.machine, self.emulator)
 
 
 def parse_domcaps(text: str | bytes) -> Hypervisor:

@@ -25,6 +25,7 @@ class Origin(StrEnum):
 
     LIBVIRT = "libvirt"
     KEPT = "kept"  # read back from disk
+    STALE = "stale"  # kept, and the host has changed since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +148,12 @@ def _str(value: object) -> str:
 
 def with_hypervisor(snapshot: HostSnapshot, hypervisor: Hypervisor) -> HostSnapshot:
     """Give *snapshot* with *hypervisor* in the place of what was known of the same guests."""
-    key = _key(hypervisor)
-    others = tuple(h for h in snapshot.hypervisors if _key(h) != key)
+    others = tuple(known for known in snapshot.hypervisors if known.key != hypervisor.key)
     return replace(snapshot, hypervisors=(*others, hypervisor))
 
 
-def _key(hypervisor: Hypervisor) -> tuple[str, Arch, str, str]:
-    return (hypervisor.virt_type, hypervisor.arch, hypervisor.machine, hypervisor.emulator)
+def with_present(snapshot: HostSnapshot, present: Mapping[str, str]) -> HostSnapshot:
+    """Give a kept *snapshot*, marked STALE where the *present* fingerprint is another."""
+    if snapshot.fingerprint == present:
+        return snapshot
+    return replace(snapshot, origin=Origin.STALE)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import CPUDef, Mode
 from guardd.errors import GuardError
 from guardd.facts.domain import Guest, parse_domain
-from guardd.facts.snapshot import HostSnapshot
+from guardd.facts.domcaps import HypervisorKey
+from guardd.facts.snapshot import HostSnapshot, Origin
 from guardd.judge.case import Case, Rule
 from guardd.judge.ceiling import judge_ceiling
 from guardd.judge.compatibility import judge_compatibility
 from guardd.judge.finding import CheckRequest, Code, Finding, Verdict
-from guardd.judge.policy import Policy, apply_policy, bound_for
+from guardd.judge.policy import Policy, apply_policy, bound_for, lenient
 from guardd.judge.reference import Reference, build_reference, find_hypervisor
-from guardd.judge.stage import check_in_effect, stage_of
+from guardd.judge.stage import stage_of
 from guardd.judge.support import judge_support
 
-__all__ = ["judge"]
+__all__ = ["judge", "judge_failed"]
 
 RULES: tuple[Rule, ...] = (judge_compatibility, judge_ceiling)
 
@@ -35,43 +38,65 @@ def judge(
         guest = parse_domain(request.xml)
     except GuardError as exc:
         finding = Finding(Code.UNREADABLE_GUEST, exc.code, str(exc), exc.hint)
-        return _verdict(request, None, policy, [finding], None)
+        return _verdict(request, None, policy, [finding])
     if snapshot is None:
         sentence = "nothing is known of this host: libvirt was never reached and nothing was kept"
         finding = Finding(Code.UNKNOWN_HOST, request.domain, sentence, _HINT_NO_SNAPSHOT)
-        return _verdict(request, guest, policy, [finding], None)
-    findings, reference = _judge_guest(request, guest, snapshot, policy, cpu_map)
-    return _verdict(request, guest, policy, findings, reference)
+        return _verdict(request, guest, policy, [finding])
+    key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
+    found = find_hypervisor(snapshot, key)
+    if found is None:
+        sentence = f"nothing is known yet of {guest.virt_type} guests of {guest.arch} on this host"
+        hint = "libvirt is being asked; try again, and see `cpu-guardctl host`"
+        finding = Finding(Code.UNKNOWN_HYPERVISOR, guest.arch, sentence, hint)
+        return replace(_verdict(request, guest, policy, [finding]), unseen=key)
+    hypervisor, exact = found
+    try:
+        reference = build_reference(cpu_map, snapshot, hypervisor, exact=exact)
+        findings = _judge_guest(request, guest, snapshot, policy, cpu_map, reference)
+    except GuardError as exc:
+        finding = Finding(Code.UNCHECKED, guest.arch, str(exc), exc.hint)
+        return _verdict(request, guest, policy, [finding])
+    if snapshot.origin is Origin.STALE:
+        policy = lenient(policy)
+    verdict = _verdict(request, guest, policy, findings)
+    return replace(
+        verdict,
+        host_cpu=reference.label,
+        source=reference.source,
+        unseen=None if exact else key,
+    )
+
+
+def judge_failed(request: CheckRequest, policy: Policy) -> Verdict:
+    """Give the verdict for a *request* that a bug kept from being judged: a doubt."""
+    sentence = "an error of cpu-guardd kept it from being judged; the journal has the traceback"
+    finding = Finding(Code.INTERNAL, request.domain, sentence)
+    return _verdict(request, None, policy, [finding])
 
 
 def _judge_guest(
-    request: CheckRequest, guest: Guest, snapshot: HostSnapshot, policy: Policy, cpu_map: CPUMap
-) -> tuple[list[Finding], Reference | None]:
-    found = find_hypervisor(snapshot, guest)
-    if found is None:
-        sentence = f"nothing is known yet of {guest.virt_type} guests of {guest.arch} on this host"
-        hint = "it is being learned; try again, and see `cpu-guardctl host`"
-        return [Finding(Code.UNKNOWN_HYPERVISOR, guest.arch, sentence, hint)], None
-    try:
-        reference = build_reference(cpu_map, snapshot, found[0], exact=found[1])
-        asked = guest.cpu
-        if asked is None or _is_default(asked):
-            return [], reference
-        stage = stage_of(request.operation, guest, asked)
-    except GuardError as exc:
-        return [Finding(Code.UNCHECKED, guest.arch, str(exc), exc.hint)], None
+    request: CheckRequest,
+    guest: Guest,
+    snapshot: HostSnapshot,
+    policy: Policy,
+    cpu_map: CPUMap,
+    reference: Reference,
+) -> list[Finding]:
+    asked = guest.cpu
+    if asked is None or _is_default(asked):
+        return []
     case = Case(
         cpu_map=cpu_map,
         policy=policy,
         snapshot=snapshot,
         guest=guest,
         asked=asked,
-        stage=stage,
+        stage=stage_of(request.operation, guest, asked),
         reference=reference,
     )
     # a model that QEMU does not have has no features that could be looked at
-    findings = judge_support(case) or [finding for rule in RULES for finding in rule(case)]
-    return findings, reference
+    return judge_support(case) or [finding for rule in RULES for finding in rule(case)]
 
 
 def _is_default(asked: CPUDef) -> bool:
@@ -80,11 +105,7 @@ def _is_default(asked: CPUDef) -> bool:
 
 
 def _verdict(
-    request: CheckRequest,
-    guest: Guest | None,
-    policy: Policy,
-    findings: list[Finding],
-    reference: Reference | None,
+    request: CheckRequest, guest: Guest | None, policy: Policy, findings: list[Finding]
 ) -> Verdict:
     uuid = (guest.uuid if guest else None) or ""
     bound = bound_for(policy, request.domain, uuid)
@@ -97,14 +118,11 @@ def _verdict(
         refused=refused,
         findings=weighed,
         guest_cpu="" if guest is None else _guest_label(guest),
-        host_cpu=reference.label if reference else "",
-        source=reference.source if reference else "",
     )
 
 
 def _guest_label(guest: Guest) -> str:
     asked = guest.cpu
     if asked is None or _is_default(asked):
-        return "default"
-    name = asked.model or str(asked.mode)
-    return f"{name}, check={check_in_effect(guest, asked)}"
+        return "QEMU's default CPU"
+    return asked.model or str(asked.mode)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from guardd.facts.domcaps import HypervisorKey
+
 
 class Operation(StrEnum):
     """The hook operations that can be refused; each with sub-operation "begin"."""
@@ -107,6 +109,7 @@ class Verdict:
 
     `refused`: the hook must fail. `guest_cpu`, `host_cpu` and `source` say in words what was held
     against what, and where the host's side was known from. `uuid` is "" where it could not be read.
+    `unseen` is a hypervisor that the snapshot lacks, for the watcher to ask libvirt about.
     """
 
     domain: str
@@ -118,3 +121,4 @@ class Verdict:
     guest_cpu: str = ""
     host_cpu: str = ""
     source: str = ""
+    unseen: HypervisorKey | None = None

@@ -9,11 +9,15 @@ from types import MappingProxyType
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef, CPUType
-from guardd.facts.domain import Guest
-from guardd.facts.domcaps import Hypervisor, Usable
+from guardd.facts.domcaps import Hypervisor, HypervisorKey, Usable
 from guardd.facts.snapshot import HostSnapshot, Origin
 
 KVM = "kvm"
+_ORIGINS = {
+    Origin.LIBVIRT: "libvirt at",
+    Origin.KEPT: "snapshot kept since",
+    Origin.STALE: "outdated snapshot of",
+}
 ACCELERATORS = {KVM: "KVM", "qemu": "TCG", "hvf": "HVF"}
 
 
@@ -33,25 +37,28 @@ class Reference:
     source: str
 
 
-def find_hypervisor(snapshot: HostSnapshot, guest: Guest) -> tuple[Hypervisor, bool] | None:
-    """Give what is known of the hypervisor that will run *guest*, or of the nearest one.
+def find_hypervisor(
+    snapshot: HostSnapshot, sought: HypervisorKey
+) -> tuple[Hypervisor, bool] | None:
+    """Give what is known of the hypervisor that *sought* names, or of the nearest one.
 
     The second value: whether it is that very emulator, arch and machine. None where nothing is
-    known of the guest's virt type and architecture.
+    known of the virt type and architecture.
     """
-    machine = guest.machine and snapshot.canonical_machine(guest.arch, guest.machine)
+    machine = sought.machine and snapshot.canonical_machine(sought.arch, sought.machine)
 
     def likeness(hypervisor: Hypervisor) -> tuple[bool, bool, bool]:
         return (
-            hypervisor.arch == guest.arch,
-            guest.emulator in (None, hypervisor.emulator),
+            hypervisor.arch == sought.arch,
+            sought.emulator in (None, hypervisor.emulator),
             machine in (None, hypervisor.machine),
         )
 
     candidates = [
         hypervisor
         for hypervisor in snapshot.hypervisors
-        if hypervisor.virt_type == guest.virt_type and cpu.same_family(hypervisor.arch, guest.arch)
+        if hypervisor.virt_type == sought.virt_type
+        and cpu.same_family(hypervisor.arch, sought.arch)
     ]
     if not candidates:
         return None
@@ -115,5 +122,4 @@ def _source(snapshot: HostSnapshot, hypervisor: Hypervisor, *, exact: bool) -> s
     words = f"domain capabilities of {hypervisor.emulator} {hypervisor.machine}"
     if not exact:
         words += ", the nearest known"
-    kept = "kept snapshot" if snapshot.origin is Origin.KEPT else "libvirt"
-    return f"{kept} of {snapshot.taken}: {words}"
+    return f"{_ORIGINS[snapshot.origin]} {snapshot.taken}: {words}"

@@ -1,0 +1,50 @@
+"""The verdict without the daemon: the hook runs this when nobody answers on the socket.
+
+python3 -I -m guardd.fallback DOMAIN OPERATION, the domain XML on stdin. Exit status 0 allow,
+REFUSED with one line on stderr, anything else: nothing could be judged, the hook decides.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+
+from guardd import files, journal, render
+from guardd.errors import GuardError
+from guardd.facts.snapshot import with_present
+from guardd.judge import judge
+from guardd.judge.finding import CheckRequest, Operation
+from guardd.probe.cpu_map import read_cpu_map
+from guardd.probe.fingerprint import read_fingerprint
+
+REFUSED = 20  # not 1, with which Python itself ends on an error
+EX_UNAVAILABLE = 69  # sysexits.h
+
+
+def main(domain: str, operation: str) -> int:
+    """Judge the XML on stdin by the kept snapshot, say so in the journal, give the exit status."""
+    start = time.perf_counter_ns()
+    xml = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    request = CheckRequest(domain=domain, operation=Operation(operation), xml=xml)
+    config = files.read_config()
+    snapshot = files.kept_snapshot()
+    if snapshot is None:
+        raise GuardError("nothing is known of this host: no snapshot was kept")
+    present = read_fingerprint(hypervisor.emulator for hypervisor in snapshot.hypervisors)
+    verdict = judge(request, with_present(snapshot, present), config.policy, read_cpu_map())
+    verdict = replace(verdict, source=f"no daemon; {verdict.source}")
+    fields = render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000)
+    journal.send_record(fields)
+    if not verdict.refused:
+        return 0
+    sys.stderr.write(render.hook_line(verdict) + "\n")
+    return REFUSED
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:3]))
+    except GuardError as exc:
+        sys.stderr.write(f"{exc}\n")
+        sys.exit(EX_UNAVAILABLE)

@@ -1,0 +1,79 @@
+"""The files of cpu-guardd: its configuration, and what it keeps for when nobody answers."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from guardd.config import Config, parse_config
+from guardd.errors import BadConfig, BadSnapshot
+from guardd.facts.snapshot import HostSnapshot, snapshot_from_json, snapshot_to_json
+from guardd.judge.finding import Answer
+
+CONFIG_DIRECTORY = Path("/etc/cpu-guardd")
+CONFIG = "guardd.toml"
+DROP_INS = "guardd.toml.d"
+STATE_DIRECTORY = Path("/var/lib/cpu-guardd")
+SNAPSHOT = "snapshot.json"
+ON_UNAVAILABLE = "on_unavailable"  # the hook's last resort reads this one word
+MODE = 0o644  # no secret in it: the hook, and cpu-guardctl of any user, may read it
+MAX_SNAPSHOT = 64 << 20
+
+
+def read_config(directory: Path = CONFIG_DIRECTORY) -> Config:
+    """Read guardd.toml and guardd.toml.d/*.toml; a missing file counts as empty.
+
+    Raises BadConfig, with file and line, for a mistake or a file that cannot be read.
+    """
+    paths = [directory / CONFIG, *sorted((directory / DROP_INS).glob("*.toml"))]
+    files = []
+    for path in paths:
+        try:
+            files.append((str(path), path.read_bytes()))
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            raise BadConfig(f"cannot read {path}: {exc.strerror}") from exc
+    return parse_config(files)
+
+
+def keep_snapshot(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> None:
+    """Write *snapshot* in one piece: whoever reads sees the old one or the new one.
+
+    Raises OSError.
+    """
+    _write(directory / SNAPSHOT, snapshot_to_json(snapshot))
+
+
+def kept_snapshot(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
+    """Read the snapshot back, None where none was ever kept; raises BadSnapshot."""
+    try:
+        with (directory / SNAPSHOT).open("rb") as file:
+            text = file.read(MAX_SNAPSHOT + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise BadSnapshot(f"cannot read {directory / SNAPSHOT}: {exc.strerror}") from exc
+    if len(text) > MAX_SNAPSHOT:
+        raise BadSnapshot(f"{directory / SNAPSHOT} has more than {MAX_SNAPSHOT} bytes")
+    return snapshot_from_json(text)
+
+
+def keep_on_unavailable(answer: Answer, directory: Path = STATE_DIRECTORY) -> None:
+    """Write the answer that the hook gives when nobody can judge; raises OSError."""
+    _write(directory / ON_UNAVAILABLE, answer + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), MODE)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,104 @@
+"""systemd: journal records, notify, watchdog, sockets that it hands over."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import cast
+
+from systemd import daemon as systemd_daemon
+from systemd import journal as systemd_journal
+
+QUEUE_LENGTH = 4096  # records; journald is slower than this for longer only when it is in trouble
+FLUSH_SECONDS = 2.0
+SYSLOG_IDENTIFIER = "cpu-guardd"
+
+
+class Kind(StrEnum):
+    """MESSAGE_ID of what is not a verdict; each has its page in the message catalog."""
+
+    UNAVAILABLE = "f23a40b8a40542eb86fb0952638f40d2"
+    CONFIG = "6a7d4d3f6caa4c6e8bd9655b84bd0ab6"
+    SNAPSHOT = "676cdf36c47e4895bc08149161f0bd5c"
+    LIBVIRT = "44630cbc7cb84a9eb8606a61807ae866"
+    STARTED = "cae813731add45d882d9bc68ca0859b7"
+    INTERNAL = "aa97db03b44045349fac5ccc84431282"
+
+
+class Priority(StrEnum):
+    """syslog(3) levels."""
+
+    ERROR = "3"
+    WARNING = "4"
+    NOTICE = "5"
+    INFO = "6"
+
+
+Send = Callable[[Mapping[str, str]], None]
+
+
+def send_record(fields: Mapping[str, str]) -> None:
+    """Write one record; may block while journald does not read."""
+    lines = {"SYSLOG_IDENTIFIER": SYSLOG_IDENTIFIER, **fields}
+    systemd_journal.sendv(
+        *(f"{key}={value}".encode("utf-8", "backslashreplace") for key, value in lines.items())
+    )
+
+
+class JournalWriter:
+    """Writes records from a thread of its own, so that no caller ever waits for journald.
+
+    When journald does not read, records are dropped, oldest kept, and their number is told with
+    the next one that goes through.
+    """
+
+    def __init__(self, send: Send = send_record) -> None:
+        self._send = send
+        self._records: queue.Queue[Mapping[str, str] | None] = queue.Queue(QUEUE_LENGTH)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def write(self, fields: Mapping[str, str]) -> None:
+        """Queue one record."""
+        try:
+            self._records.put_nowait(fields)
+        except queue.Full:
+            self._dropped += 1
+
+    def say(self, kind: Kind, priority: Priority, message: str, **fields: str) -> None:
+        """Queue a record with MESSAGE, MESSAGE_ID, PRIORITY and further *fields*."""
+        self.write({"MESSAGE": message, "MESSAGE_ID": kind, "PRIORITY": priority, **fields})
+
+    def close(self) -> None:
+        """Write what is queued, for at most FLUSH_SECONDS."""
+        try:
+            self._records.put(None, timeout=FLUSH_SECONDS)
+        except queue.Full:
+            return
+        self._thread.join(FLUSH_SECONDS)
+
+    def _run(self) -> None:
+        while (fields := self._records.get()) is not None:
+            self._send(fields)
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                message = f"{dropped} records were lost while the journal did not take any"
+                self._send({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
+
+
+def notify(state: str) -> None:
+    """Tell systemd *state* ("READY=1", "WATCHDOG=1", ...); nothing happens outside a unit."""
+    systemd_daemon.notify(state)
+
+
+def listening_sockets() -> list[socket.socket]:
+    """Give the sockets that systemd opened for this service; empty outside of one."""
+    return [
+        socket.socket(fileno=fd)
+        for fd in cast("list[int]", systemd_daemon.listen_fds())
+        if systemd_daemon.is_socket_unix(fd)
+    ]

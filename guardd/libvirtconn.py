@@ -1,0 +1,146 @@
+"""The one door to libvirt: connections, capabilities, guests, events. It may block or fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import libvirt
+
+from guardd.errors import LibvirtFailed
+
+# seconds between probes and how many may go unanswered: a libvirtd that hangs is noticed then
+KEEPALIVE = (5, 3)
+
+Connection: TypeAlias = libvirt.virConnect
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn libvirt's error into a LibvirtFailed that says what was being done."""
+    try:
+        yield
+    except libvirt.libvirtError as exc:
+        raise LibvirtFailed(f"cannot {doing}: {exc.get_error_message() or exc}") from exc
+
+
+def silence_stderr() -> None:
+    """Keep libvirt from printing every error on stderr besides raising it."""
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+
+
+def start_event_loop() -> None:
+    """Run libvirt's event loop in a thread of its own; once in a process, before connecting."""
+    libvirt.virEventRegisterDefaultImpl()
+
+    def run() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+    threading.Thread(target=run, name="libvirt-events", daemon=True).start()
+
+
+def open_connection(uri: str, *, read_only: bool = False) -> Connection:
+    """Connect; raises LibvirtFailed. Blocks for as long as libvirtd does not accept."""
+    with translated(f"connect to {uri}"):
+        return libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Called from libvirt's event thread, so each must return at once and call no libvirt.
+
+    `defined` gets a guest's UUID when its definition is new or changed, or when it started.
+    """
+
+    defined: Callable[[str], None]
+    closed: Callable[[], None]
+
+
+def watch(connection: Connection, listeners: Listeners) -> None:
+    """Subscribe to lifecycle events and to the end of the connection; raises LibvirtFailed."""
+
+    def on_lifecycle(
+        _connection: Connection, domain: libvirt.virDomain, event: int, *_rest: object
+    ) -> None:
+        if event in (libvirt.VIR_DOMAIN_EVENT_DEFINED, libvirt.VIR_DOMAIN_EVENT_STARTED):
+            listeners.defined(domain.UUIDString())
+
+    with translated("subscribe to lifecycle events"):
+        connection.setKeepAlive(*KEEPALIVE)
+        connection.registerCloseCallback(lambda *_reason: listeners.closed(), None)
+        connection.domainEventRegisterAny(
+            None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_lifecycle, None
+        )
+
+
+def close(connection: Connection) -> None:
+    """Close *connection*; that it is gone already is no error."""
+    try:
+        connection.unregisterCloseCallback()
+        connection.close()
+    except libvirt.libvirtError:
+        pass
+
+
+def version(connection: Connection) -> str:
+    """Give libvirtd's version, as in "9.0.0"."""
+    with translated("read libvirt's version"):
+        number = connection.getLibVersion()
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+def capabilities(connection: Connection) -> str:
+    """Give the capabilities XML."""
+    with translated("read capabilities"):
+        return str(connection.getCapabilities())
+
+
+def domain_capabilities(
+    connection: Connection,
+    virt_type: str,
+    arch: str,
+    machine: str | None = None,
+    emulator: str | None = None,
+) -> str:
+    """Give the domain capabilities XML; None asks for the default of libvirt."""
+    with translated(f"read domain capabilities of {virt_type} {arch} {machine or ''}".rstrip()):
+        return str(connection.getDomainCapabilities(emulator, arch, machine, virt_type))
+
+
+def all_guests(connection: Connection) -> list[str]:
+    """Give the domain XML, without secrets, of every guest: defined or running."""
+    texts = []
+    with translated("list all domains"):
+        domains = connection.listAllDomains()
+    for domain in domains:
+        try:
+            texts.append(str(domain.XMLDesc()))
+        except libvirt.libvirtError:
+            continue  # it was undefined meanwhile
+    return texts
+
+
+def guest_xml(connection: Connection, guest: str) -> str:
+    """Give the domain XML, without secrets, of *guest*: a UUID, a name, or a running guest's id."""
+    with translated(f"find guest '{guest}'"):
+        return str(_lookup(connection, guest).XMLDesc())
+
+
+def _lookup(connection: Connection, guest: str) -> libvirt.virDomain:
+    # the order in which virsh takes a domain argument: id, UUID, name
+    lookups: list[Callable[[], libvirt.virDomain]] = [
+        lambda: connection.lookupByUUIDString(guest),
+        lambda: connection.lookupByName(guest),
+    ]
+    if guest.isascii() and guest.isdigit():
+        lookups.insert(0, lambda: connection.lookupByID(int(guest)))
+    for lookup in lookups[:-1]:
+        try:
+            return lookup()
+        except libvirt.libvirtError:
+            continue
+    return lookups[-1]()

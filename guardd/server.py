@@ -1,0 +1,144 @@
+"""The socket: who calls, how long and how much they may send, one reply each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guardd import wire
+from guardd.errors import BadRequest
+from guardd.wire import Call
+
+logger = logging.getLogger(__name__)
+
+READ_SECONDS = 5.0  # for a whole message once connected, and for the next one
+WRITE_SECONDS = 5.0
+MAX_CONNECTIONS = 512
+UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+
+ROOT_UID = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as the kernel says."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What a method does: parameters in, parameters of the reply out; who may call it."""
+
+    answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    is_privileged: bool
+
+
+class Server:
+    """Serves Varlink calls on a listening unix socket; lives in one asyncio loop."""
+
+    def __init__(self, methods: Mapping[str, Method], own_uid: int) -> None:
+        self._methods = methods
+        self._trusted = frozenset({ROOT_UID, own_uid})
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def listen(self, listener: socket.socket) -> asyncio.Server:
+        """Accept on *listener* from now on; frames are bounded by wire.MAX_FRAME bytes."""
+        return await asyncio.start_unix_server(self._connected, sock=listener, limit=wire.MAX_FRAME)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._connections) >= MAX_CONNECTIONS:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            await self._serve(reader, writer)
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            pass  # the peer left, or was too slow: its hook has a deadline and an answer of its own
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(Exception):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = peer_of(writer.get_extra_info("socket"))
+        while True:
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    frame = await reader.readuntil(b"\0")
+            except asyncio.LimitOverrunError:
+                problem = {"reason": f"message exceeds {wire.MAX_FRAME} bytes"}
+                await _send(writer, wire.format_error(f"{wire.INTERFACE}.BadRequest", problem))
+                return
+            reply = self.reply_to(frame[:-1], peer)
+            if reply is not None:
+                await _send(writer, reply)
+
+    def reply_to(self, frame: bytes, peer: Peer) -> bytes | None:
+        """Answer one message; None where the caller wants no reply. Never raises."""
+        try:
+            call = wire.parse_call(frame)
+            reply = self._answer(call, peer)
+        except BadRequest as exc:
+            return wire.format_error(f"{wire.INTERFACE}.BadRequest", {"reason": str(exc)})
+        except Exception:
+            logger.exception("a call failed")
+            return wire.format_error(f"{wire.INTERFACE}.Internal")
+        return None if call.oneway else reply
+
+    def _answer(self, call: Call, peer: Peer) -> bytes:
+        if call.method == f"{wire.SERVICE}.GetInfo":
+            return wire.format_reply(wire.service_info())
+        if call.method == f"{wire.SERVICE}.GetInterfaceDescription":
+            return _describe(call)
+        interface, _, name = call.method.rpartition(".")
+        if interface != wire.INTERFACE:
+            return wire.format_error(f"{wire.SERVICE}.InterfaceNotFound", {"interface": interface})
+        method = self._methods.get(name)
+        if method is None:
+            return wire.format_error(f"{wire.SERVICE}.MethodNotFound", {"method": call.method})
+        if method.is_privileged and peer.uid not in self._trusted:
+            return wire.format_error(f"{wire.INTERFACE}.NotPermitted")
+        return wire.format_reply(method.answer(call.parameters))
+
+
+def _describe(call: Call) -> bytes:
+    descriptions = {
+        wire.INTERFACE: wire.DESCRIPTION,
+        wire.SERVICE: wire.SERVICE_DESCRIPTION,
+    }
+    name = call.parameters.get("interface")
+    if not isinstance(name, str):
+        return wire.format_error(f"{wire.SERVICE}.InvalidParameter", {"parameter": "interface"})
+    if name not in descriptions:
+        return wire.format_error(f"{wire.SERVICE}.InterfaceNotFound", {"interface": name})
+    return wire.format_reply({"description": descriptions[name]})
+
+
+async def _send(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    writer.write(reply)
+    async with asyncio.timeout(WRITE_SECONDS):
+        await writer.drain()
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Ask the kernel who opened *connection* (SO_PEERCRED, unix(7))."""
+    return Peer(*UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+
+
+def open_socket(path: str) -> socket.socket:
+    """Listen on *path* oneself, where systemd does not; root and the owner may connect."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    listener.listen(128)
+    return listener

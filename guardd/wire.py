@@ -1,0 +1,216 @@
+"""Varlink messages as bytes: frames, calls, replies, the interface; no socket.
+
+Source: varlink.org, "Protocol" and "Method Call": JSON objects, each ended by a NUL byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from guardd import __version__
+from guardd.errors import BadRequest
+from guardd.judge.finding import (
+    CheckRequest,
+    Code,
+    Decision,
+    Enforcement,
+    Finding,
+    Operation,
+    Verdict,
+)
+from guardd.xmldoc import MAX_XML
+
+INTERFACE = "io.cpuguardd.Guard"
+SERVICE = "org.varlink.service"
+SOCKET_PATH = "/run/cpu-guardd/guard.sock"
+
+# a domain XML at its limit, and as much again for what JSON makes of quotes and line ends
+MAX_FRAME = 2 * MAX_XML
+
+DESCRIPTION = """\
+# Asks whether this host can honour a guest's CPU.
+interface io.cpuguardd.Guard
+
+# One reason; mode: enforce, warn or observe
+type Finding (
+  code: string,
+  subject: string,
+  sentence: string,
+  hint: string,
+  mode: string
+)
+
+# decision: allow, warn, deny or cannot-tell; refused: whether the hook must fail
+type Verdict (
+  domain: string,
+  uuid: string,
+  operation: string,
+  decision: string,
+  refused: bool,
+  findings: []Finding,
+  guest_cpu: string,
+  host_cpu: string,
+  source: string
+)
+
+# Judges a domain XML as the hook gets it on stdin; operation: prepare, migrate or restore.
+# line is what a refusing hook prints. Root and the service's own user may call this.
+method Check(domain: string, operation: string, xml: string) ->
+  (refused: bool, line: string, verdict: Verdict)
+
+# snapshot_taken is "" while nothing is known; verdicts counts by decision since the start.
+# Members of group libvirt may call this as well.
+method GetStatus() -> (
+  version: string,
+  mode: string,
+  libvirt_connected: bool,
+  snapshot_taken: string,
+  snapshot_origin: string,
+  hypervisors: []string,
+  verdicts: [string]int,
+  problems: []string
+)
+
+# The caller's user may not do that.
+error NotPermitted ()
+
+# The message breaks the protocol or one of its limits.
+error BadRequest (reason: string)
+
+# A bug; the journal has it.
+error Internal ()
+"""
+
+SERVICE_DESCRIPTION = """\
+interface org.varlink.service
+method GetInfo() -> (
+  vendor: string, product: string, version: string, url: string, interfaces: []string
+)
+method GetInterfaceDescription(interface: string) -> (description: string)
+error InterfaceNotFound (interface: string)
+error MethodNotFound (method: string)
+error MethodNotImplemented (method: string)
+error InvalidParameter (parameter: string)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One method call; `oneway`: the caller wants no reply."""
+
+    method: str
+    parameters: Mapping[str, Any]
+    oneway: bool = False
+
+
+def parse_call(frame: bytes) -> Call:
+    """Read one message, without its NUL; raises BadRequest."""
+    message = _loads(frame)
+    method = message.get("method")
+    parameters = message.get("parameters", {})
+    if not isinstance(method, str) or not isinstance(parameters, dict):
+        raise BadRequest("attribute 'method' must be a string and 'parameters' an object")
+    return Call(method, parameters, oneway=message.get("oneway") is True)
+
+
+def parse_reply(frame: bytes) -> Mapping[str, Any]:
+    """Read a reply's parameters; raises BadRequest where it is an error or no reply at all."""
+    message = _loads(frame)
+    if "error" in message:
+        raise BadRequest(f"{message['error']} {json.dumps(message.get('parameters', {}))}")
+    parameters = message.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise BadRequest("attribute 'parameters' must be an object")
+    return parameters
+
+
+def _loads(frame: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(frame)
+    except (ValueError, RecursionError) as exc:
+        raise BadRequest(f"message is not JSON: {exc}") from exc
+    if not isinstance(message, dict):
+        raise BadRequest("message is not a JSON object")
+    return message
+
+
+def format_call(method: str, parameters: Mapping[str, Any]) -> bytes:
+    """Write a method call with its NUL."""
+    return _dumps({"method": method, "parameters": parameters})
+
+
+def format_reply(parameters: Mapping[str, Any]) -> bytes:
+    """Write a reply with its NUL; the first key of *parameters* comes first in the bytes."""
+    return _dumps({"parameters": parameters})
+
+
+def format_error(name: str, parameters: Mapping[str, Any] | None = None) -> bytes:
+    """Write an error reply with its NUL; *name* in full, with its interface."""
+    return _dumps({"error": name, "parameters": parameters or {}})
+
+
+def _dumps(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\0"
+
+
+def request_from(parameters: Mapping[str, Any]) -> CheckRequest:
+    """Read the parameters of Check; raises BadRequest that names the wrong one."""
+    words = {}
+    for name in ("domain", "operation", "xml"):
+        value = parameters.get(name)
+        if not isinstance(value, str):
+            raise BadRequest(f"parameter '{name}' must be a string")
+        words[name] = value
+    if words["operation"] not in list(Operation):
+        raise BadRequest(f"parameter 'operation' must be one of {', '.join(Operation)}")
+    return CheckRequest(
+        domain=words["domain"], operation=Operation(words["operation"]), xml=words["xml"]
+    )
+
+
+def check_parameters(request: CheckRequest) -> dict[str, Any]:
+    """Give *request* as parameters of Check."""
+    return asdict(request)
+
+
+def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
+    """Give *verdict* as the JSON object that the interface describes."""
+    document = asdict(verdict)
+    del document["unseen"]  # between the judge and the watcher only
+    return document
+
+
+def verdict_from_dict(document: Mapping[str, Any]) -> Verdict:
+    """Read back what verdict_to_dict wrote; raises BadRequest."""
+    try:
+        findings = tuple(
+            Finding(Code(f["code"]), f["subject"], f["sentence"], f["hint"], Enforcement(f["mode"]))
+            for f in document["findings"]
+        )
+        return Verdict(
+            domain=document["domain"],
+            uuid=document["uuid"],
+            operation=Operation(document["operation"]),
+            decision=Decision(document["decision"]),
+            refused=document["refused"],
+            findings=findings,
+            guest_cpu=document["guest_cpu"],
+            host_cpu=document["host_cpu"],
+            source=document["source"],
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise BadRequest(f"not a verdict: {exc!r}") from exc
+
+
+def service_info() -> dict[str, Any]:
+    """Give the reply to org.varlink.service.GetInfo."""
+    return {
+        "vendor": "cpu-guardd",
+        "product": "cpu-guardd",
+        "version": __version__,
+        "url": "",
+        "interfaces": [SERVICE, INTERFACE],
+    }
