@@ -6,29 +6,22 @@ It may block or lose its connection at any time; nobody waits for it.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import logging
 import queue
-import socket
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from guardd import libvirtconn
-from guardd.cpu import same_family
 from guardd.errors import GuardError, LibvirtFailed
-from guardd.facts.capabilities import Capabilities, parse_capabilities
-from guardd.facts.domain import parse_domain
-from guardd.facts.domcaps import HypervisorKey, parse_domcaps
+from guardd.facts.domcaps import HypervisorKey
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
+from guardd.learn import learn_host, learn_hypervisor, learn_key, with_fingerprint
 from guardd.libvirtconn import Connection
-from guardd.probe.fingerprint import read_fingerprint
 
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # seconds between attempts to connect
-SETTLE_SECONDS = 0.2  # a burst of events is one piece of work
 
 Task = Callable[[Connection], None]
 
@@ -61,7 +54,7 @@ class Watcher:
 
     def learn(self, key: HypervisorKey) -> None:
         """Ask libvirt about a hypervisor that a verdict had to guess."""
-        self._tasks.put(lambda connection: self._learn(connection, [key]))
+        self._tasks.put(lambda connection: self._learn(connection, key))
 
     def refresh(self) -> None:
         """Read everything anew; while there is no connection, try at once to get one."""
@@ -115,11 +108,10 @@ class Watcher:
                 self._tasks.get_nowait()
 
     def _refresh(self, connection: Connection) -> None:
-        supported = parse_capabilities(libvirtconn.capabilities(connection))
+        snapshot, keys = learn_host(connection)
         self._refused.clear()
         known = self._snapshot
-        snapshot = _without_hypervisors(connection, supported)
-        for key in _wanted(supported, libvirtconn.all_guests(connection)):
+        for key in keys:
             snapshot = self._with(connection, snapshot, key)
             if known is None:
                 self._publish(snapshot)  # a first start: something soon beats everything later
@@ -127,82 +119,38 @@ class Watcher:
 
     def _look(self, connection: Connection) -> None:
         snapshot = self._snapshot
-        if snapshot is None or _fingerprint(snapshot) != snapshot.fingerprint:
+        if snapshot is None or with_fingerprint(snapshot) != snapshot:
             self._refresh(connection)
 
     def _learn_guest(self, connection: Connection, uuid: str) -> None:
         try:
-            self._learn(connection, [_key(libvirtconn.guest_xml(connection, uuid))])
+            self._learn(connection, learn_key(connection, uuid))
         except GuardError as exc:
             logger.info("guest %s was not looked at: %s", uuid, exc)
 
-    def _learn(self, connection: Connection, keys: Iterable[HypervisorKey]) -> None:
-        snapshot = self._snapshot
-        for key in keys:
-            if snapshot is not None and not _knows(snapshot, key) and key not in self._refused:
-                snapshot = self._with(connection, snapshot, key)
-        if snapshot is not None and snapshot is not self._snapshot:
+    def _learn(self, connection: Connection, key: HypervisorKey) -> None:
+        before = self._snapshot
+        if before is None or _knows(before, key) or key in self._refused:
+            return
+        snapshot = self._with(connection, before, key)
+        if snapshot is not before:
             self._publish(snapshot)
 
     def _with(
         self, connection: Connection, snapshot: HostSnapshot, key: HypervisorKey
     ) -> HostSnapshot:
         try:
-            text = libvirtconn.domain_capabilities(connection, *key)
-            return with_hypervisor(snapshot, parse_domcaps(text))
+            return with_hypervisor(snapshot, learn_hypervisor(connection, key))
         except GuardError as exc:
             self._refused.add(key)
             logger.info("nothing learned of %s: %s", " ".join(filter(None, key)), exc)
             return snapshot
 
     def _publish(self, snapshot: HostSnapshot) -> None:
-        self._snapshot = replace(snapshot, fingerprint=_fingerprint(snapshot))
+        self._snapshot = with_fingerprint(snapshot)
         self._sink.published(self._snapshot)
-
-
-def _without_hypervisors(connection: Connection, supported: Capabilities) -> HostSnapshot:
-    now = dt.datetime.now(dt.UTC)
-    machines = {
-        support.arch: MappingProxyType(
-            {name: canonical for name, canonical in support.machines if name != canonical}
-        )
-        for support in supported.guests
-    }
-    return HostSnapshot(
-        hostname=socket.gethostname(),
-        taken=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        libvirt=libvirtconn.version(connection),
-        arch=supported.arch,
-        host_cpu=supported.host_cpu,
-        machines=MappingProxyType(machines),
-    )
-
-
-def _wanted(supported: Capabilities, guests: Iterable[str]) -> list[HypervisorKey]:
-    """Name the defaults of this host's own architecture, and what its guests use."""
-    keys = [
-        HypervisorKey(virt_type, support.arch, None, support.emulator)
-        for support in supported.guests
-        if same_family(support.arch, supported.arch)
-        for virt_type in support.virt_types
-    ]
-    for text in guests:
-        with contextlib.suppress(GuardError):
-            keys.append(_key(text))
-    return list(dict.fromkeys(keys))
-
-
-def _key(domain_xml: str) -> HypervisorKey:
-    guest = parse_domain(domain_xml)
-    return HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
 
 
 def _knows(snapshot: HostSnapshot, key: HypervisorKey) -> bool:
     machine = key.machine and snapshot.canonical_machine(key.arch, key.machine)
     return any(known.key == key._replace(machine=machine) for known in snapshot.hypervisors)
-
-
-def _fingerprint(snapshot: HostSnapshot) -> MappingProxyType[str, str]:
-    return MappingProxyType(
-        dict(read_fingerprint(hypervisor.emulator for hypervisor in snapshot.hypervisors))
-    )

@@ -1,0 +1,82 @@
+"""Asks libvirt what this host is and what its hypervisors give; calls may block."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import socket
+from collections.abc import Iterable
+from dataclasses import replace
+from types import MappingProxyType
+
+from guardd import libvirtconn
+from guardd.cpu import same_family
+from guardd.errors import GuardError
+from guardd.facts.capabilities import Capabilities, parse_capabilities
+from guardd.facts.domain import parse_domain
+from guardd.facts.domcaps import Hypervisor, HypervisorKey, parse_domcaps
+from guardd.facts.snapshot import HostSnapshot
+from guardd.libvirtconn import Connection
+from guardd.probe.fingerprint import read_fingerprint
+
+
+def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey]]:
+    """Read capabilities: give a snapshot without hypervisors, and which ones to ask about.
+
+    Those are the defaults of this host's own architecture and what its guests use.
+    Raises LibvirtFailed, and what `parse_capabilities` raises.
+    """
+    supported = parse_capabilities(libvirtconn.capabilities(connection))
+    now = dt.datetime.now(dt.UTC)
+    machines = {
+        support.arch: MappingProxyType(
+            {name: canonical for name, canonical in support.machines if name != canonical}
+        )
+        for support in supported.guests
+    }
+    snapshot = HostSnapshot(
+        hostname=socket.gethostname(),
+        taken=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        libvirt=libvirtconn.version(connection),
+        arch=supported.arch,
+        host_cpu=supported.host_cpu,
+        machines=MappingProxyType(machines),
+    )
+    return snapshot, _wanted(supported, libvirtconn.all_guests(connection))
+
+
+def learn_hypervisor(connection: Connection, key: HypervisorKey) -> Hypervisor:
+    """Read the domain capabilities of *key*.
+
+    Raises LibvirtFailed, and what `parse_domcaps` raises.
+    """
+    return parse_domcaps(libvirtconn.domain_capabilities(connection, *key))
+
+
+def learn_key(connection: Connection, guest: str) -> HypervisorKey:
+    """Tell which hypervisor runs *guest* (UUID or name); raises LibvirtFailed, InvalidDomain."""
+    return _key(libvirtconn.guest_xml(connection, guest))
+
+
+def with_fingerprint(snapshot: HostSnapshot) -> HostSnapshot:
+    """Give *snapshot* with the fingerprint that this host has now."""
+    emulators = (hypervisor.emulator for hypervisor in snapshot.hypervisors)
+    return replace(snapshot, fingerprint=read_fingerprint(emulators))
+
+
+def _wanted(supported: Capabilities, guests: Iterable[str]) -> list[HypervisorKey]:
+    keys = [
+        HypervisorKey(virt_type, support.arch, None, support.emulator)
+        for support in supported.guests
+        if same_family(support.arch, supported.arch)
+        for virt_type in support.virt_types
+    ]
+    for text in guests:
+        with contextlib.suppress(GuardError):
+            keys.append(_key(text))
+    return list(dict.fromkeys(keys))
+
+
+def _key(domain_xml: str) -> HypervisorKey:
+    guest = parse_domain(domain_xml)
+    return HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
