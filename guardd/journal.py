@@ -15,6 +15,7 @@ from systemd import journal as systemd_journal
 QUEUE_LENGTH = 4096  # records; journald is slower than this for longer only when it is in trouble
 FLUSH_SECONDS = 2.0
 SYSLOG_IDENTIFIER = "cpu-guardd"
+SERVICE = "cpu-guardd.service"
 
 
 class Kind(StrEnum):
@@ -88,6 +89,29 @@ class JournalWriter:
                 dropped, self._dropped = self._dropped, 0
                 message = f"{dropped} records were lost while the journal did not take any"
                 self._send({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
+
+
+def newest_verdict(guest: str | None) -> dict[str, str] | None:
+    """Give the fields of the newest verdict on *guest* (name or UUID), None: newest refusal.
+
+    Only records that the daemon or root wrote count: anybody may write to the journal. "time" is
+    added, local time in ISO 8601.
+    """
+    with systemd_journal.Reader() as reader:
+        if guest is None:
+            reader.add_match(GUARDD_REFUSED="yes")
+        else:
+            reader.add_match(GUARDD_DOMAIN=guest)
+            reader.add_disjunction()
+            reader.add_match(GUARDD_DOMAIN_UUID=guest)
+        reader.seek_tail()
+        while record := reader.get_previous():
+            is_trusted = record.get("_UID") == 0 or record.get("_SYSTEMD_UNIT") == SERVICE
+            if is_trusted and "GUARDD_REPORT" in record:
+                fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
+                time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
+                return {"time": time} | {name: str(value) for name, value in fields.items()}
+    return None
 
 
 def notify(state: str) -> None:

@@ -8,6 +8,7 @@ from guardd.judge.finding import Code, Decision, Enforcement, Finding, Verdict
 
 SHOWN_NAMES = 2  # in the one line; the rest is counted
 SHOWN_LENGTH = 80  # of a name that somebody else chose
+REPORTED_LENGTH = 500  # of a sentence in the long report
 FIELD_LENGTH = 1024  # of a name that journalctl is asked for
 
 # one a kind; each has its page in the message catalog
@@ -59,16 +60,20 @@ def hook_line(verdict: Verdict) -> str:
         return f"cpu-guardd: {guest} fits this host ({verdict.host_cpu or 'nothing to compare'})"
     first, names = _first_group(verdict)
     if first.code.is_doubt:
-        reason = f"cannot judge {guest}: {printable(first.sentence, 300)}"
+        reason = f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
     else:
-        reason = _LINES[first.code].format(
-            guest=guest,
-            names=_counted(names),
-            model=printable(verdict.guest_cpu) or "its CPU",
-            host=verdict.host_cpu,
-            them="them" if len(names) > 1 else "it",
-        )
+        reason = _reason(verdict, first.code, _counted(names), len(names))
     return f"cpu-guardd[{first.code}]: {reason}; see: cpu-guardctl explain {guest}"
+
+
+def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
+    return _LINES[code].format(
+        guest=printable(verdict.domain),
+        names=names,
+        model=printable(verdict.guest_cpu),
+        host=verdict.host_cpu,
+        them="them" if count > 1 else "it",
+    )
 
 
 def _first_group(verdict: Verdict) -> tuple[Finding, list[str]]:
@@ -102,11 +107,14 @@ def _report(verdict: Verdict) -> Iterator[str]:
     if verdict.source:
         yield f"  known by:  {verdict.source}"
     for code, findings in _by_code(verdict.findings):
-        mode = "" if code.is_doubt else f" ({findings[0].mode})"
-        yield f"  {code}{mode}: {', '.join(printable(f.subject) for f in findings)}"
-        yield f"    {printable(findings[0].sentence, 500)}"
+        if code.is_doubt:
+            yield f"  {code}: {printable(findings[0].sentence, REPORTED_LENGTH)}"
+        else:
+            names = ", ".join(printable(finding.subject) for finding in findings)
+            yield f"  {code} ({findings[0].mode}):"
+            yield f"    {_reason(verdict, code, names, len(findings))}"
         if findings[0].hint:
-            yield f"    {printable(findings[0].hint, 500)}"
+            yield f"    {printable(findings[0].hint, REPORTED_LENGTH)}"
 
 
 def _by_code(findings: Iterable[Finding]) -> Iterator[tuple[Code, list[Finding]]]:

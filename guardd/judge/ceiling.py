@@ -54,10 +54,8 @@ def _ceiling_for(case: Case) -> Ceiling | None:
 def _judge_features(case: Case, ceiling: Ceiling) -> list[Finding]:
     allowed = cpu.features(case.cpu_map, case.guest.arch, ceiling.cpu)
     above = _features_in_force(case) - allowed - MADE_BY_HYPERVISOR - IGNORED_BY_LIBVIRT
-    return [
-        _above(name, ceiling, f"use {ceiling.cpu.model} or an older CPU model, or disable {name}")
-        for name in sorted(above)
-    ]
+    hint = f"use {ceiling.cpu.model} or an older CPU model, or set policy='disable'"
+    return [_above(name, ceiling, hint) for name in sorted(above)]
 
 
 def _features_in_force(case: Case) -> frozenset[str]:

@@ -26,15 +26,16 @@ IGNORED_BY_LIBVIRT = frozenset(
     | {"vmx-ept-uc", "vmx-ept-wb", "vmx-invvpid-single-context"}
 )
 
-# difference: what is wrong with {name} on {host}, and what to do about it
+# difference: what is wrong with {name} on {host}, and what to do about all of the same kind
 _WORDS = {
     Difference.MISSING: (
         "the guest requires {name}, which this host ({host}) does not give",
-        "set policy='disable' for {name}, choose an older CPU model, or use a host that has it",
+        "set policy='disable' for what the guest can do without, choose an older CPU model, or use"
+        " a host that has it all",
     ),
     Difference.FORBIDDEN: (
         "the guest forbids {name}, which this host ({host}) has",
-        "set policy='disable' for {name} to start the guest without it",
+        "set policy='disable' in its place to start the guest without it",
     ),
     Difference.EXTRA: (
         "the guest asks for a strict match, and this host ({host}) has {name} as well",
@@ -188,8 +189,8 @@ def _downgrade(case: Case, missing: Iterable[str]) -> list[Finding]:
             Code.SILENT_DOWNGRADE,
             name,
             f"the guest asks for {name}, and QEMU on this host ({case.reference.label}) drops it",
-            f"set policy='disable' for {name} if the guest can do without it, or check='full' to"
-            " refuse a start without it",
+            "set policy='disable' for what the guest can do without, or check='full' to refuse a"
+            " start without it",
         )
         for name in missing
     ]
@@ -212,7 +213,7 @@ def _findings(case: Case, comparison: Comparison) -> list[Finding]:
             Code(comparison.difference.value),
             name,
             sentence.format(name=name, host=host),
-            hint.format(name=name),
+            hint,
         )
         for name in comparison.subjects
     ]

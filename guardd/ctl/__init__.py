@@ -1,0 +1,1 @@
+"""cpu-guardctl: the same questions asked by hand."""

@@ -1,0 +1,66 @@
+"""cpu-guardctl check: whether a guest would start here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from guardd import files, render, wire
+from guardd.ctl.common import DECISION_EXIT, json_option, print_json, shown_errors
+from guardd.ctl.known import guest_text, host_snapshot
+from guardd.errors import GuardError
+from guardd.facts.domain import parse_domain
+from guardd.judge import judge
+from guardd.judge.finding import CheckRequest, Decision, Operation
+from guardd.probe.cpu_map import read_cpu_map
+
+STDIN = "-"
+
+
+@click.command()
+@click.argument("guest", metavar="GUEST|FILE")
+@click.option(
+    "--operation",
+    type=click.Choice(list(Operation)),
+    default=Operation.PREPARE.value,
+    show_default=True,
+    help="Judge as for a start, an incoming migration or a restore.",
+)
+@json_option
+@shown_errors
+def check(guest: str, operation: str, *, as_json: bool) -> None:
+    """Say whether GUEST, or the domain in FILE ("-": stdin), can start on this host.
+
+    GUEST is a name, UUID or id. A running guest is judged by the CPU that it really has. Neither
+    the daemon nor libvirt need to run: this host is known by the snapshot that the daemon keeps.
+
+    Exit status: 0 it can, 1 it would be refused, 3 it cannot be told.
+    """
+    text = _domain_text(guest)
+    try:
+        name = parse_domain(text).name
+    except GuardError:
+        name = guest  # the verdict will say what is wrong with the XML
+    request = CheckRequest(domain=name, operation=Operation(operation), xml=text)
+    policy = files.read_config().policy
+    verdict = judge(request, host_snapshot(), policy, read_cpu_map())
+    if as_json:
+        print_json(wire.verdict_to_dict(verdict))
+    else:
+        click.echo(render.report(verdict))
+        if verdict.decision is Decision.ALLOW and not verdict.findings:
+            click.echo("  nothing stands against it")
+    sys.exit(DECISION_EXIT[verdict.decision])
+
+
+def _domain_text(guest: str) -> str:
+    if guest == STDIN:
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    if "/" not in guest and not Path(guest).is_file():
+        return guest_text(guest)
+    try:
+        return Path(guest).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as exc:
+        raise click.BadParameter(f"cannot read {guest}: {exc.strerror}") from exc

@@ -1,0 +1,207 @@
+"""cpu-guardctl hook: puts libvirt's hook in its place, and never touches another's."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import click
+
+import guardd
+from guardd.ctl.common import Exit, json_option, print_json, shown_errors
+from guardd.errors import GuardError
+
+HOOKS = Path("/etc/libvirt/hooks")
+MAIN, DROP_IN = "qemu", "qemu.d/50-cpu-guardd"
+MARK = b"libvirt's hook of cpu-guardd"  # stands in our file's second line
+MARK_WITHIN = 256  # bytes
+MODE = 0o755
+LIBVIRT_UNITS = ("libvirtd.service", "virtqemud.service")
+RELOAD_SECONDS = 20
+
+
+class State(StrEnum):
+    """What stands at a place."""
+
+    ABSENT = "absent"
+    FOREIGN = "foreign"
+    CURRENT = "current"
+    OUTDATED = "outdated"
+    NOT_EXECUTABLE = "not executable"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file that libvirt would run as a hook, and what it is to us."""
+
+    path: Path
+    state: State
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether cpu-guardd put it there."""
+        return self.state not in (State.ABSENT, State.FOREIGN)
+
+
+def program() -> bytes:
+    """Give the hook's text as this version ships it; raises GuardError."""
+    package = Path(guardd.__file__).resolve().parent
+    checkout = package.parent / "hooks/qemu"
+    prefix = Path("/usr/local") if package.is_relative_to("/usr/local") else Path("/usr")
+    for path in (checkout, prefix / "share/cpu-guardd/hook"):
+        if path.is_file():
+            return path.read_bytes()
+    raise GuardError("the hook program is missing", hint="reinstall cpu-guardd")
+
+
+def places(root: Path = HOOKS) -> list[Place]:
+    """Look at both places below *root* where the hook can stand."""
+    return [Place(root / name, _state(root / name)) for name in (MAIN, DROP_IN)]
+
+
+def _state(path: Path) -> State:
+    try:
+        text = path.read_bytes()
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return State.FOREIGN if path.is_symlink() else State.ABSENT
+    except OSError:
+        return State.FOREIGN
+    if MARK not in text[:MARK_WITHIN]:
+        return State.FOREIGN
+    if not mode & stat.S_IXUSR:
+        return State.NOT_EXECUTABLE
+    return State.CURRENT if text == program() else State.OUTDATED
+
+
+def describe(found: Iterable[Place]) -> list[str]:
+    """Say in a line each what stands where; and when nothing of ours does, that."""
+    found = list(found)
+    lines = [f"{place.path}: {place.state}" for place in found if place.is_ours]
+    others = [f"{p.path}: of another program" for p in found if p.state is State.FOREIGN]
+    missing = [] if lines else ["not installed, see `cpu-guardctl hook install`"]
+    return [*lines, *missing, *others]
+
+
+def install_hook(root: Path = HOOKS) -> Path:
+    """Put the hook where no other is, or bring ours up to date; give its path.
+
+    Raises GuardError where another's file stands in both places, or nothing can be written.
+    """
+    main, drop_in = places(root)
+    if drop_in.is_ours:
+        target = drop_in
+    elif main.state is not State.FOREIGN:
+        target = main
+    else:
+        target = drop_in
+    if target.state is State.FOREIGN:
+        raise GuardError(
+            f"{target.path} is another program's", hint="move it aside; it is not overwritten"
+        )
+    try:
+        _write(target.path, program())
+    except OSError as exc:
+        raise GuardError(f"cannot write {target.path}: {exc.strerror}") from exc
+    return target.path
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Replace *path* in one step: libvirt may run it at any time."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    # no hook of libvirt's has a name that begins with a dot
+    descriptor, temporary = tempfile.mkstemp(prefix=".cpu-guardd-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), MODE)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def remove_hook(root: Path = HOOKS) -> list[Path]:
+    """Delete what is ours; give the paths. Raises GuardError where that fails."""
+    ours = [place.path for place in places(root) if place.is_ours]
+    for path in ours:
+        try:
+            path.unlink()
+        except OSError as exc:
+            raise GuardError(f"cannot remove {path}: {exc.strerror}") from exc
+    return ours
+
+
+def reload_libvirt() -> list[str]:
+    """Make running libvirt daemons look for hooks again; give what to say about it.
+
+    They look only when they start and when they are reloaded; running guests do not notice.
+    """
+    said = []
+    for unit in LIBVIRT_UNITS:
+        if _systemctl("is-active", "--quiet", unit) == 0:
+            done = _systemctl("reload", unit) == 0
+            said.append(f"{unit} {'reloaded' if done else 'could not be reloaded, do it by hand'}")
+    return said or ["no libvirt daemon runs; it will find the hook when it starts"]
+
+
+def _systemctl(*arguments: str) -> int:
+    try:
+        return subprocess.run(  # noqa: S603 (its arguments are ours)
+            ["systemctl", *arguments],  # noqa: S607 (found on root's PATH)
+            capture_output=True,
+            timeout=RELOAD_SECONDS,
+            check=False,
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return -1
+
+
+@click.group()
+def hook() -> None:
+    """Install, remove or look at libvirt's hook, /etc/libvirt/hooks/qemu."""
+
+
+@hook.command()
+@shown_errors
+def install() -> None:
+    """Put the hook in its place and make libvirt notice it.
+
+    Where /etc/libvirt/hooks/qemu is another program's, qemu.d/50-cpu-guardd is used beside it.
+    """
+    path = install_hook()
+    click.echo(f"{path}: installed")
+    for line in reload_libvirt():
+        click.echo(line)
+
+
+@hook.command()
+@shown_errors
+def remove() -> None:
+    """Take the hook away; another program's is left alone."""
+    removed = remove_hook()
+    for path in removed:
+        click.echo(f"{path}: removed")
+    for line in reload_libvirt() if removed else ["no hook of cpu-guardd is installed"]:
+        click.echo(line)
+
+
+@hook.command(name="status")
+@json_option
+@shown_errors
+def hook_status(*, as_json: bool) -> None:
+    """Say what stands where; exit status 0 where a current hook of ours does, else 1."""
+    found = places()
+    if as_json:
+        print_json({str(place.path): place.state for place in found})
+    else:
+        click.echo("\n".join(describe(found)))
+    is_good = any(place.state is State.CURRENT for place in found)
+    sys.exit(Exit.COMPATIBLE if is_good else Exit.INCOMPATIBLE)

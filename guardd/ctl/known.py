@@ -1,0 +1,82 @@
+"""What the commands know of this host without asking the daemon: kept snapshot, libvirt, files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from guardd import files, libvirtconn
+from guardd.errors import GuardError, LibvirtFailed
+from guardd.facts.snapshot import HostSnapshot, with_hypervisor, with_present
+from guardd.learn import learn_host, learn_hypervisor, with_fingerprint
+from guardd.libvirtconn import Connection
+from guardd.probe.fingerprint import read_fingerprint
+
+URI = "qemu:///system"
+
+# libvirt's own files, for when it does not run: the guest's definition
+DEFINITIONS = Path("/etc/libvirt/qemu")
+
+
+@contextmanager
+def connected() -> Iterator[Connection]:
+    """Open a read-only connection; raises LibvirtFailed."""
+    libvirtconn.silence_stderr()
+    connection = libvirtconn.open_connection(os.environ.get("LIBVIRT_DEFAULT_URI", URI))
+    try:
+        yield connection
+    finally:
+        libvirtconn.close(connection)
+
+
+def host_snapshot() -> HostSnapshot:
+    """Give the snapshot that the daemon kept; where there is none, ask libvirt for a fresh one.
+
+    Raises BadSnapshot, or LibvirtFailed where libvirt does not answer either.
+    """
+    kept = files.kept_snapshot()
+    if kept is None:
+        return _fresh_snapshot()
+    emulators = (hypervisor.emulator for hypervisor in kept.hypervisors)
+    return with_present(kept, read_fingerprint(emulators))
+
+
+def _fresh_snapshot() -> HostSnapshot:
+    try:
+        with connected() as connection:
+            snapshot, keys = learn_host(connection)
+            for key in keys:
+                try:
+                    snapshot = with_hypervisor(snapshot, learn_hypervisor(connection, key))
+                except GuardError:
+                    continue  # an emulator that is not installed: its guests cannot start either
+    except LibvirtFailed as exc:
+        hint = "start cpu-guardd once while libvirt runs, or start libvirt"
+        raise LibvirtFailed(f"nothing is known of this host: {exc}", hint=hint) from exc
+    return with_fingerprint(snapshot)
+
+
+def guest_text(guest: str) -> str:
+    """Give the domain XML of *guest*, by name, UUID or id, from libvirt or from its files.
+
+    A running guest's XML has the CPU that it really got. Raises LibvirtFailed where there is no
+    such guest.
+    """
+    try:
+        with connected() as connection:
+            return libvirtconn.guest_xml(connection, guest)
+    except LibvirtFailed as exc:
+        definition = DEFINITIONS / f"{guest}.xml"
+        if Path(guest).name == guest and definition.is_file():
+            return _read(definition)
+        hint = "see `virsh list --all`; a file is taken when its name has a '/' or it exists here"
+        raise LibvirtFailed(str(exc), hint=hint) from exc
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as exc:
+        raise LibvirtFailed(f"cannot read {path}: {exc.strerror}") from exc

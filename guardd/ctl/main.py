@@ -1,0 +1,31 @@
+"""The command line's entry point."""
+
+from __future__ import annotations
+
+import click
+
+from guardd import __version__
+from guardd.ctl.check import check
+from guardd.ctl.compare import compare
+from guardd.ctl.explain import explain
+from guardd.ctl.hook import hook
+from guardd.ctl.host import host
+from guardd.ctl.status import status
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="cpu-guardctl %(version)s")
+def main() -> None:
+    """Ask cpu-guardd's questions by hand.
+
+    Can a guest's CPU be honoured here, and if not, why?
+
+    Exit status: 0 compatible, 1 incompatible, 2 usage, 3 cannot tell, 69 no daemon.
+    """
+
+
+for command in (check, compare, explain, hook, host, status):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""cpu-guardctl status: whether the daemon answers and what it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from guardd import wire
+from guardd.ctl.client import call
+from guardd.ctl.common import json_option, print_json, shown_errors
+from guardd.ctl.hook import describe, places
+
+
+@click.command()
+@click.option("--socket", "path", default=wire.SOCKET_PATH, show_default=True, metavar="PATH")
+@json_option
+@shown_errors
+def status(path: str, *, as_json: bool) -> None:
+    """Show the daemon's state, what it knows, and whether libvirt's hook is in place.
+
+    Exit status: 0 the daemon answers, 69 it does not.
+    """
+    answer = call("GetStatus", {}, path)
+    hooks = {str(place.path): place.state.value for place in places()}
+    if as_json:
+        print_json({**answer, "hooks": hooks})
+        return
+    for label, text in _lines(answer):
+        click.echo(f"{label + ':':<11}{text}")
+    for line in describe(places()):
+        click.echo(f"{'Hook:':<11}{line}")
+
+
+def _lines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
+    verdicts = ", ".join(f"{n} {word}" for word, n in sorted(answer["verdicts"].items()))
+    known = answer["snapshot_taken"]
+    return [
+        ("Daemon", f"cpu-guardd {answer['version']}, mode {answer['mode']}"),
+        ("libvirt", "connected" if answer["libvirt_connected"] else "away"),
+        ("Host", f"{answer['snapshot_origin']} snapshot of {known}" if known else "not known"),
+        *(("Knows", hypervisor) for hypervisor in answer["hypervisors"]),
+        ("Verdicts", verdicts or "none since its start"),
+        *(("Problem", problem) for problem in answer["problems"]),
+    ]
