@@ -30,8 +30,10 @@ IGNORED_BY_LIBVIRT = frozenset(
 _WORDS = {
     Difference.MISSING: (
         "the guest requires {name}, which this host ({host}) does not give",
-        "set policy='disable' for what the guest can do without, choose an older CPU model, or use"
-        " a host that has it all",
+        (
+            "set policy='disable' for what the guest can do without, choose an older CPU model, or"
+            " use a host that has it all"
+        ),
     ),
     Difference.FORBIDDEN: (
         "the guest forbids {name}, which this host ({host}) has",
