@@ -104,11 +104,9 @@ class Daemon:
 
     # -- news from the watcher and from signals, all in the loop's thread
 
-    def take_snapshot(self, snapshot: HostSnapshot) -> None:
-        """Judge by *snapshot* from now on, and keep it."""
-        before, self.state.snapshot = self.state.snapshot, snapshot
-        if before is None or before.fingerprint != snapshot.fingerprint:
-            self.state.cpu_map = read_cpu_map()
+    def take_snapshot(self, snapshot: HostSnapshot, cpu_map: CPUMap) -> None:
+        """Judge by *snapshot* and *cpu_map* from now on."""
+        self.state.snapshot, self.state.cpu_map = snapshot, cpu_map
         known = ", ".join(sorted({f"{h.virt_type} {h.arch}" for h in snapshot.hypervisors}))
         self._journal.say(
             Kind.SNAPSHOT,
@@ -116,7 +114,6 @@ class Daemon:
             f"this host is known: libvirt {snapshot.libvirt}, {known or 'no hypervisor'}",
             GUARDD_SOURCE=f"libvirt at {snapshot.taken}",
         )
-        self._keep("snapshot", lambda: files.keep_snapshot(snapshot, self._state_directory))
         self._tell_status()
 
     def libvirt_connected(self, version: str) -> None:
@@ -134,38 +131,40 @@ class Daemon:
         self.state.problems["libvirt"] = reason
         self._tell_status()
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read the configuration and the host anew; a mistake keeps the configuration in force."""
         journal.notify("RELOADING=1")
         try:
-            self.state.config = load_config(self._config_directory, self.state.cpu_map)
+            config = await asyncio.to_thread(
+                load_config, self._config_directory, self.state.cpu_map
+            )
         except BadConfig as exc:
             self.state.problems["config"] = str(exc)
-            self._journal.say(
-                Kind.CONFIG, Priority.ERROR, f"{exc}; the configuration in force stays"
-            )
+            message = f"{exc}; the configuration in force stays"
+            self._journal.say(Kind.CONFIG, Priority.ERROR, message)
         else:
-            self.state.problems.pop("config", None)
-            self._journal.say(Kind.CONFIG, Priority.INFO, "configuration read")
-            self._keep_answer()
+            await self._take_config(config)
         if self._watcher is not None:
             self._watcher.refresh()
         journal.notify("READY=1")
         self._tell_status()
 
-    def _keep_answer(self) -> None:
-        answer = self.state.config.on_unavailable
-        self._keep("answer", lambda: files.keep_on_unavailable(answer, self._state_directory))
+    async def _take_config(self, config: Config) -> None:
+        self.state.config = config
+        self.state.problems.pop("config", None)
+        self._journal.say(Kind.CONFIG, Priority.INFO, "configuration read")
+        problem = await asyncio.to_thread(
+            kept, files.keep_on_unavailable, config.on_unavailable, self._state_directory
+        )
+        self._note_kept("on_unavailable", problem)
 
-    def _keep(self, what: str, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError as exc:
-            problem = f"cannot keep the {what} in {self._state_directory}: {exc.strerror or exc}"
-            self.state.problems[what] = problem
-            self._journal.say(Kind.SNAPSHOT, Priority.WARNING, problem)
-        else:
+    def _note_kept(self, what: str, problem: str) -> None:
+        """Take note of how writing *what* to disk went, "" for well; said once until it does."""
+        if not problem:
             self.state.problems.pop(what, None)
+        elif self.state.problems.get(what) != problem:
+            self.state.problems[what] = problem
+            self._journal.say(Kind.SNAPSHOT, Priority.WARNING, f"{what} was not kept: {problem}")
 
     def _tell_status(self) -> None:
         state = self.state
@@ -186,7 +185,13 @@ class Daemon:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        reloads: set[asyncio.Task[None]] = set()
+
+        def on_hangup() -> None:
+            reloads.add(task := asyncio.create_task(self.reload()))
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
         methods = {
             "Check": Method(self.check, is_privileged=True),
@@ -194,9 +199,9 @@ class Daemon:
         }
         server = Server(methods, os.geteuid())
         served = [await server.listen(listener) for listener in listeners]
-        self._keep_answer()
-        self._watcher = self._start_watcher(loop, uri)
         self._journal.say(Kind.STARTED, Priority.INFO, f"cpu-guardd {__version__} judges guests")
+        await self._take_config(self.state.config)
+        self._watcher = self._start_watcher(loop, uri)
         journal.notify("READY=1")
         self._tell_status()
         ticking = asyncio.create_task(self._tick())
@@ -208,16 +213,15 @@ class Daemon:
         self._journal.close()
 
     def _start_watcher(self, loop: asyncio.AbstractEventLoop, uri: str) -> Watcher:
-        def in_loop(receive: Callable[[Any], None]) -> Callable[[Any], None]:
-            def pass_on(news: object) -> None:
-                loop.call_soon_threadsafe(receive, news)
-
-            return pass_on
+        def published(snapshot: HostSnapshot, cpu_map: CPUMap) -> None:
+            loop.call_soon_threadsafe(self.take_snapshot, snapshot, cpu_map)
+            problem = kept(files.keep_snapshot, snapshot, self._state_directory)
+            loop.call_soon_threadsafe(self._note_kept, "snapshot", problem)
 
         sink = Sink(
-            published=in_loop(self.take_snapshot),
-            connected=in_loop(self.libvirt_connected),
-            lost=in_loop(self.libvirt_lost),
+            published=published,
+            connected=lambda version: loop.call_soon_threadsafe(self.libvirt_connected, version),
+            lost=lambda reason: loop.call_soon_threadsafe(self.libvirt_lost, reason),
         )
         watcher = Watcher(uri, sink)
         watcher.start()
@@ -232,6 +236,15 @@ class Daemon:
             if self._watcher is not None:
                 self._watcher.look()
             await asyncio.sleep(period)
+
+
+def kept(write: Callable[[Any, Path], None], value: object, directory: Path) -> str:
+    """Write *value* below *directory*; give what went wrong, "" for nothing."""
+    try:
+        write(value, directory)
+    except OSError as exc:
+        return f"cannot write below {directory}: {exc.strerror or exc}"
+    return ""
 
 
 def load_config(directory: Path, cpu_map: CPUMap) -> Config:

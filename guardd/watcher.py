@@ -13,11 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from guardd import libvirtconn
+from guardd.cpu import CPUMap
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.domcaps import HypervisorKey
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
 from guardd.learn import learn_host, learn_hypervisor, learn_key, with_fingerprint
 from guardd.libvirtconn import Connection
+from guardd.probe.cpu_map import read_cpu_map
+from guardd.probe.fingerprint import CPU_MAP
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +31,11 @@ Task = Callable[[Connection], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sink:
-    """Where the watcher's news go; called from its thread."""
+    """Where the watcher's news go; called from its thread, which may wait for a disk."""
 
-    published: Callable[[HostSnapshot], None]
-    connected: Callable[[str], None]  # with libvirt's version
-    lost: Callable[[str], None]  # with the reason
+    published: Callable[[HostSnapshot, CPUMap], object]
+    connected: Callable[[str], object]  # with libvirt's version
+    lost: Callable[[str], object]  # with the reason
 
 
 class Watcher:
@@ -43,6 +46,7 @@ class Watcher:
         self._sink = sink
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._snapshot: HostSnapshot | None = None
+        self._cpu_map: CPUMap | None = None
         self._refused: set[HypervisorKey] = set()
         self._wake = threading.Event()
 
@@ -147,8 +151,15 @@ class Watcher:
             return snapshot
 
     def _publish(self, snapshot: HostSnapshot) -> None:
-        self._snapshot = with_fingerprint(snapshot)
-        self._sink.published(self._snapshot)
+        before, snapshot = self._snapshot, with_fingerprint(snapshot)
+        if self._cpu_map is None or before is None or _maps_differ(before, snapshot):
+            self._cpu_map = read_cpu_map()
+        self._snapshot = snapshot
+        self._sink.published(snapshot, self._cpu_map)
+
+
+def _maps_differ(one: HostSnapshot, other: HostSnapshot) -> bool:
+    return one.fingerprint.get(CPU_MAP) != other.fingerprint.get(CPU_MAP)
 
 
 def _knows(snapshot: HostSnapshot, key: HypervisorKey) -> bool:

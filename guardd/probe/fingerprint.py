@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from guardd.probe import cpu_map
 
+CPU_MAP = "cpu-map"  # its key in a fingerprint
+
 _MICROCODE = re.compile(rb"^microcode\s*:\s*(\S+)", re.MULTILINE)
 _CPUINFO_BYTES = 4096  # the first CPU's entry; libvirt looks no further (spec cpu-x86, 7.3)
 
@@ -24,7 +26,7 @@ def read_fingerprint(emulators: Iterable[str], root: Path = Path("/")) -> Mappin
     fingerprint = {
         "kernel": f"{kernel.release} {kernel.version}",
         "microcode": _microcode(root / "proc/cpuinfo"),
-        "cpu-map": _folder(root / cpu_map.DIRECTORY.relative_to("/")),
+        CPU_MAP: _folder(root / cpu_map.DIRECTORY.relative_to("/")),
     }
     for emulator in sorted(set(emulators)):
         fingerprint[emulator] = _state(root / emulator.lstrip("/"))
