@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,11 @@ class Daemon:
 
     def take_snapshot(self, snapshot: HostSnapshot, cpu_map: CPUMap) -> None:
         """Judge by *snapshot* and *cpu_map* from now on."""
+        before = self.state.snapshot
         self.state.snapshot, self.state.cpu_map = snapshot, cpu_map
+        self._tell_status()
+        if before is not None and replace(before, taken=snapshot.taken) == snapshot:
+            return
         known = ", ".join(sorted({f"{h.virt_type} {h.arch}" for h in snapshot.hypervisors}))
         self._journal.say(
             Kind.SNAPSHOT,
@@ -114,7 +118,6 @@ class Daemon:
             f"this host is known: libvirt {snapshot.libvirt}, {known or 'no hypervisor'}",
             GUARDD_SOURCE=f"libvirt at {snapshot.taken}",
         )
-        self._tell_status()
 
     def libvirt_connected(self, version: str) -> None:
         """Note that libvirt answers."""

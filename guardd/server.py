@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import select
 import socket
 import struct
 from collections.abc import Callable, Mapping
@@ -71,7 +72,8 @@ class Server:
                 await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = peer_of(writer.get_extra_info("socket"))
+        connection = writer.get_extra_info("socket")
+        peer = peer_of(connection)
         while True:
             try:
                 async with asyncio.timeout(READ_SECONDS):
@@ -80,6 +82,8 @@ class Server:
                 problem = {"reason": f"message exceeds {wire.MAX_FRAME} bytes"}
                 await _send(writer, wire.format_error(f"{wire.INTERFACE}.BadRequest", problem))
                 return
+            if has_left(connection):
+                return  # its hook has judged by itself: a second verdict would only confuse
             reply = self.reply_to(frame[:-1], peer)
             if reply is not None:
                 await _send(writer, reply)
@@ -134,6 +138,13 @@ async def _send(writer: asyncio.StreamWriter, reply: bytes) -> None:
 def peer_of(connection: socket.socket) -> Peer:
     """Ask the kernel who opened *connection* (SO_PEERCRED, unix(7))."""
     return Peer(*UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+
+
+def has_left(connection: socket.socket) -> bool:
+    """Whether the other end is closed, not only for writing (POLLHUP, poll(2))."""
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def open_socket(path: str) -> socket.socket:

@@ -10,7 +10,7 @@ from guardd.judge.case import Case
 from guardd.judge.finding import Code, Finding
 
 # libvirt's own PowerPC names; QEMU's are never spelled so (spec cpu-ppc64, 8)
-_POWER_NAME = re.compile(r"POWER[0-9]+")
+_POWER_NAME = re.compile(r"POWER[0-9]+\+?(_v[0-9.]+)?")
 
 
 def judge_support(case: Case) -> list[Finding]:
@@ -28,7 +28,10 @@ def judge_support(case: Case) -> list[Finding]:
 
 def _judge_model(case: Case) -> list[Finding]:
     arch, hypervisor = case.guest.arch, case.reference.hypervisor
-    model = cpu.convert_legacy(arch, case.asked).model or ""
+    asked = case.asked
+    if cpu.same_family(case.snapshot.arch, arch):
+        asked = cpu.convert_legacy(arch, asked)  # libvirt asks the host's driver to do it (8.3)
+    model = asked.model or ""
     if model in hypervisor.models:
         return []
     if cpu.has_features(arch):
