@@ -18,6 +18,7 @@ from guardd.errors import BrokenMap, UnsupportedArch
 __all__ = [
     "DRIVERS",
     "CPUMap",
+    "asks_qemu",
     "compare",
     "compat_check",
     "convert_legacy",
@@ -108,6 +109,15 @@ def non_migratable(cpu_map: CPUMap, arch: Arch) -> frozenset[str]:
     if driver.non_migratable is None:
         return frozenset()
     return driver.non_migratable(cpu_map.part(driver))
+
+
+def asks_qemu(cpu_map: CPUMap, arch: Arch) -> bool:
+    """Whether this map's libvirt lets a usable model pass check='partial' by QEMU's word alone.
+
+    Raises UnsupportedArch or BrokenMap.
+    """
+    driver = driver_for(arch)
+    return driver.asks_qemu is not None and driver.asks_qemu(cpu_map.part(driver))
 
 
 def compat_check(cpu_map: CPUMap, arch: Arch, model: str) -> bool:

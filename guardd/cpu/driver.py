@@ -60,6 +60,7 @@ class Driver(Generic[Map]):
 
     `load` builds the family's part of the CPU map. `compare` takes (map, host, cpu). `features`
     takes (map, cpu) and gives the names of all features the CPU has, those of its model included.
+    `asks_qemu` takes (map) and says whether its libvirt lets check='partial' pass by QEMU's word.
     `compat_check` takes (map, model name) and says whether libvirt's check='partial' is a
     comparison for that model, and not a question to QEMU. `updates_live`: libvirt replaces the
     CPU of a guest that has started by what QEMU really gave it, with check='full'.
@@ -72,6 +73,7 @@ class Driver(Generic[Map]):
     features: Callable[[Map, CPUDef], frozenset[str]] | None = None
     models: Callable[[Map], tuple[str, ...]] | None = None
     non_migratable: Callable[[Map], frozenset[str]] | None = None
+    asks_qemu: Callable[[Map], bool] | None = None
     compat_check: Callable[[Map, str], bool] | None = None
     updates_live: bool = False
     convert_legacy: Callable[[CPUDef], CPUDef] | None = None

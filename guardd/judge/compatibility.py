@@ -135,6 +135,8 @@ def _judge_written(case: Case) -> list[Finding]:
 
 def _is_usable_as_is(case: Case) -> bool:
     """QEMU has all of the model, and nothing is asked beyond it (spec cpu-x86, 4.1 step 1)."""
+    if not cpu.asks_qemu(case.cpu_map, case.guest.arch):
+        return False
     support = case.reference.hypervisor.models.get(case.asked.model or "")
     is_usable = support is not None and support.usable is Usable.YES
     return is_usable and all(p is FeaturePolicy.DISABLE for p in case.asked.features.values())

@@ -8,12 +8,14 @@ from tests.lab.host import Host
 
 NEHALEM = "<cpu mode='custom' match='exact' check='none'><model>Nehalem</model></cpu>"
 SKYLAKE = "<cpu mode='custom' match='exact' check='none'><model>Skylake-Server</model></cpu>"
+# KVM within a virtual machine cannot set this MSR for a guest
+NO_ARCH_CAPABILITIES = "<feature policy='disable' name='arch-capabilities'/>"
 CEILING = '[ceiling]\nx86_64 = "Penryn"\n'
 SAVED = "/var/lib/libvirt/qemu/save/lab-guest.save"
 
 
-def start(host: Host, name: str, cpu: str) -> None:
-    host.virsh("define", "/dev/stdin", stdin=domain_xml(name, cpu=cpu))
+def start(host: Host, name: str, cpu: str | None, virt: str = "qemu") -> None:
+    host.virsh("define", "/dev/stdin", stdin=domain_xml(name, cpu=cpu, virt=virt))
     host.virsh("start", name)
 
 
@@ -55,6 +57,42 @@ def test_migration_refused_by_ceiling(
     assert_stayed(source, destination, "roamer")
     records = guard.verdicts(destination, before, "roamer")
     assert guard.decisions(records) == [("migrate", "allow"), ("prepare", "deny")]
+
+
+@pytest.mark.parametrize(
+    "cpu",
+    [
+        pytest.param(None, id="no-cpu"),
+        pytest.param(
+            "<cpu mode='custom' check='none'><model>EPYC-Milan</model></cpu>", id="EPYC-Milan"
+        ),
+        pytest.param(f"<cpu mode='host-model'>{NO_ARCH_CAPABILITIES}</cpu>", id="host-model"),
+        pytest.param(
+            f"<cpu mode='host-passthrough'>{NO_ARCH_CAPABILITIES}</cpu>", id="host-passthrough"
+        ),
+    ],
+)
+def test_kvm_guests_travel(guarded_pair: tuple[Host, Host], cpu: str | None) -> None:
+    """Between equal hosts every KVM guest may go, there and back, by what it really has."""
+    source, destination = guarded_pair
+    if source.run("test", "-w", "/dev/kvm", check=False).code != 0:
+        pytest.skip(f"{source.name} has no /dev/kvm")
+    start(source, "roamer", cpu, virt="kvm")
+    source.migrate("roamer", destination)
+    destination.migrate("roamer", source)
+
+    assert guard.state(source, "roamer") == "running"
+
+
+def test_offline_migration(guarded_pair: tuple[Host, Host]) -> None:
+    """Only a definition moves: it is judged when it is started there."""
+    source, destination = guarded_pair
+    source.virsh("define", "/dev/stdin", stdin=domain_xml("dormant", cpu=NEHALEM))
+    guard.configure(destination, CEILING)
+    source.migrate("dormant", destination, "--offline", "--persistent")
+    started = destination.virsh("start", "dormant", check=False)
+
+    assert "cpu-guardd[above-ceiling]: dormant would have " in started.stderr
 
 
 def test_two_hops(guarded_pair: tuple[Host, Host]) -> None:

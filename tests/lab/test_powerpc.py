@@ -25,7 +25,7 @@ def test_known_model_starts(guarded_host: Host) -> None:
 
 
 def test_legacy_name_at_a_start(guarded_host: Host) -> None:
-    """A name of old is converted by libvirt only on a PowerPC host; here it refuses, so does the guard."""
+    """A name of old is converted on PowerPC hosts only; here libvirt refuses, and the guard."""
     define(guarded_host, "power", "POWER8_v1.0")
     started = guarded_host.virsh("start", "power", check=False)
 

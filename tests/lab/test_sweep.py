@@ -114,11 +114,16 @@ def _table(swept: Mapping[str, list[Start]]) -> str:
         for kind, count in sorted(Counter((s.virt, s.check, s.kind) for s in starts).items()):
             lines.append(f"{host}  {kind[0]:4}  check={kind[1]:8}{count:4}  {kind[2]}")
         lines += [
-            f"  {host} {s.virt} {s.cpu} check={s.check}: {s.kind}: {s.error or ''} | {s.line}"
+            f"  {host} {s.virt} {s.cpu} check={s.check}: {s.kind}: {last_line(s.error)} | {s.line}"
             for s in starts
             if bool(s.error) is not s.would_refuse
         ]
     return "\n".join(lines) + "\n"
+
+
+def last_line(error: str | None) -> str:
+    """Give where an error of QEMU's ends: its warnings come before."""
+    return (error or "no error").splitlines()[-1]
 
 
 @pytest.mark.slow

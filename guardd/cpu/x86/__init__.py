@@ -2,7 +2,7 @@
 
 from guardd.cpu.driver import Driver
 from guardd.cpu.x86 import compare
-from guardd.cpu.x86.map import X86Map, compat_check, load
+from guardd.cpu.x86.map import X86Map, asks_qemu, compat_check, load
 
 DRIVER: Driver[X86Map] = Driver(
     name="x86",
@@ -14,6 +14,7 @@ DRIVER: Driver[X86Map] = Driver(
     non_migratable=lambda x86: frozenset(
         feature.name for feature in x86.features.values() if not feature.migratable
     ),
+    asks_qemu=asks_qemu,
     compat_check=compat_check,
     updates_live=True,
 )

@@ -242,13 +242,20 @@ def load(read: ReadFile) -> X86Map:
     return x86
 
 
+def asks_qemu(x86: X86Map) -> bool:
+    """Whether the libvirt of this map may ask QEMU instead of comparing (spec cpu-x86, 4.1).
+
+    A map without a single <check> is of a libvirt that always compares.
+    """
+    return any(model.compat_check for model in x86.models.values())
+
+
 def compat_check(x86: X86Map, model: str) -> bool:
     """Whether check='partial' of *model* compares with the host (spec cpu-x86, 4.1).
 
-    A map without a single <check> is of a libvirt that always compares. Raises UnknownModel.
+    Raises UnknownModel.
     """
-    flagged = x86.model(model).compat_check
-    return flagged or not any(other.compat_check for other in x86.models.values())
+    return x86.model(model).compat_check or not asks_qemu(x86)
 
 
 def _has_compat(name: str, element: Element) -> bool:
