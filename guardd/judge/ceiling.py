@@ -11,7 +11,7 @@ from guardd.judge.case import Case
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 from guardd.judge.finding import Code, Finding
 from guardd.judge.policy import Ceiling
-from guardd.judge.reference import KVM, model_gives
+from guardd.judge.reference import KVM, ONLY_BY_NAME, model_gives
 from guardd.judge.stage import Stage
 
 # what QEMU and KVM make themselves, on any silicon, and no CPU model has: it says nothing of how
@@ -70,7 +70,8 @@ def _features_in_force(case: Case) -> frozenset[str]:
             names = cpu.features(case.cpu_map, arch, case.asked)
     if case.stage is Stage.IN_FORCE or model is None:
         return names
-    return names & (gives | model_gives(case.cpu_map, case.reference, arch, model))
+    surely_given = gives | ONLY_BY_NAME
+    return names & (surely_given | model_gives(case.cpu_map, case.reference, arch, model))
 
 
 def _judge_generation(case: Case, ceiling: Ceiling) -> list[Finding]:

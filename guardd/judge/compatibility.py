@@ -17,7 +17,7 @@ from guardd.errors import GuardError, UnknownCompat, UnknownFeature, UnknownMode
 from guardd.facts.domcaps import Usable
 from guardd.judge.case import Case
 from guardd.judge.finding import Code, Finding
-from guardd.judge.reference import KVM, model_gives
+from guardd.judge.reference import KVM, ONLY_BY_NAME, model_gives
 from guardd.judge.stage import Stage, check_in_effect
 
 # libvirt takes these out of every x86 guest before QEMU sees them (spec cpu-x86, 7.5)
@@ -183,10 +183,10 @@ def _missing(case: Case) -> tuple[str, ...]:
         case.asked, vendor=None, match=Match.EXACT, features=MappingProxyType(only_wanted)
     )
     names = cpu.compare(case.cpu_map, case.guest.arch, host_model, wanted).subjects
-    if not names or case.asked.model is None:
-        return names
-    as_model = model_gives(case.cpu_map, case.reference, case.guest.arch, case.asked.model)
-    return tuple(name for name in names if name not in as_model)
+    surely_given = ONLY_BY_NAME
+    if names and case.asked.model is not None:
+        surely_given |= model_gives(case.cpu_map, case.reference, case.guest.arch, case.asked.model)
+    return tuple(name for name in names if name not in surely_given)
 
 
 def _downgrade(case: Case, missing: Iterable[str]) -> list[Finding]:

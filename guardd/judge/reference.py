@@ -13,6 +13,10 @@ from guardd.facts.domcaps import Hypervisor, HypervisorKey, Usable
 from guardd.facts.snapshot import HostSnapshot, Origin
 
 KVM = "kvm"
+# what QEMU's `host` and `max` leave out although it can be had by name, since it has to suit the
+# guest's topology (no_autoenable_flags in QEMU's target/i386/cpu.c)
+ONLY_BY_NAME = frozenset({"topoext", "ht"})
+
 _ORIGINS = {
     Origin.LIBVIRT: "libvirt at",
     Origin.KEPT: "snapshot kept since",

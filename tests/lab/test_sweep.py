@@ -41,6 +41,8 @@ class Start:
     error: str | None
     codes: frozenset[str]
     line: str
+    # findings on the guest that runs, if it arrived here like that
+    in_force: tuple[str, ...]
 
     @property
     def would_refuse(self) -> bool:
@@ -76,8 +78,9 @@ def sweep(host: Host) -> list[Start]:
             error=error,
             codes=frozenset(guard.codes(records[name])) if name in records else frozenset(),
             line=records[name]["MESSAGE"] if name in records else "not asked: libvirt refused it",
+            in_force=tuple(in_force),
         )
-        for name, error in json.loads(done.stdout).items()
+        for name, (error, in_force) in json.loads(done.stdout).items()
         for virt, cpu, check, _ in [guests[name]]
     ]
 
@@ -147,6 +150,13 @@ def test_what_libvirt_compares_is_refused_alike(
     ]
 
     assert missed == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_runs_here_may_arrive_here(starts: Mapping[str, list[Start]], host: str) -> None:
+    """A guest that runs on this host, whatever QEMU made of it, fits this host."""
+    assert [] == [(s.virt, s.cpu, s.check, s.in_force) for s in starts[host] if s.in_force]
 
 
 @pytest.mark.slow
