@@ -111,7 +111,7 @@ def _rules(file: _File, value: object) -> dict[Code, Enforcement]:
     settable = [code.value for code in Code if not code.is_doubt]
     for key, word in _table(file, "rules", value).items():
         if key not in settable:
-            raise file.mistake("rules", key, _unknown("rule", key, settable))
+            raise file.mistake("rules", key, _unknown_in("rules", "rule", key, settable))
         rules[Code(key)] = _word(file, "rules", key, word, Enforcement)
     return rules
 
@@ -127,7 +127,9 @@ def _ceilings(file: _File, value: object) -> dict[Arch, Ceiling]:
     ceilings = {}
     for key, text in _table(file, "ceiling", value).items():
         if key not in list(Arch):
-            raise file.mistake("ceiling", key, _unknown("architecture", key, list(Arch)))
+            raise file.mistake(
+                "ceiling", key, _unknown_in("ceiling", "architecture", key, list(Arch))
+            )
         if not isinstance(text, str):
             raise file.mistake("ceiling", key, f"ceiling for {key} must be a text")
         try:
@@ -159,6 +161,16 @@ def _word(file: _File, table: str, key: str, value: object, words: type[Word]) -
         return words(value)
     allowed = ", ".join(f'"{word}"' for word in words)
     raise file.mistake(table, key, f"'{key}' is {value!r}, must be one of {allowed}")
+
+
+def _unknown_in(table: str, what: str, key: str, known: Iterable[str]) -> str:
+    """Say that *table* has no such key; it may be one of the top, put after a table's header."""
+    top = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.75)
+    if not top:
+        return _unknown(what, key, known)
+    return (
+        f"unknown key '{key}' in [{table}], did you mean '{top[0]}', which stands above all tables?"
+    )
 
 
 def _unknown(what: str, key: str, known: Iterable[str]) -> str:

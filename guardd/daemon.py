@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,20 +14,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import click
-
 from guardd import __version__, files, journal, render, wire
-from guardd.config import Config
+from guardd.config import Config, parse_config
 from guardd.cpu import CPUMap
-from guardd.errors import BadConfig, BadSnapshot
-from guardd.facts.snapshot import HostSnapshot, with_present
+from guardd.errors import BadConfig
+from guardd.facts.snapshot import HostSnapshot
 from guardd.journal import JournalWriter, Kind, Priority
 from guardd.judge import judge, judge_failed
 from guardd.judge.ceiling import validate_ceiling
 from guardd.judge.finding import CheckRequest, Verdict
-from guardd.probe.cpu_map import read_cpu_map
-from guardd.probe.fingerprint import read_fingerprint
-from guardd.server import Method, Server, open_socket
+from guardd.server import Method, Server
 from guardd.watcher import Sink, Watcher
 
 logger = logging.getLogger(__name__)
@@ -42,9 +36,9 @@ LOOK_SECONDS = 30.0  # between two looks at whether the host has changed
 class State:
     """What the loop's thread alone writes; the values in it are immutable and swapped whole."""
 
-    config: Config
     cpu_map: CPUMap
     snapshot: HostSnapshot | None = None
+    config: Config = field(default_factory=Config)
     connected: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -138,28 +132,46 @@ class Daemon:
         """Read the configuration and the host anew; a mistake keeps the configuration in force."""
         journal.notify("RELOADING=1")
         try:
-            config = await asyncio.to_thread(
+            config, found = await asyncio.to_thread(
                 load_config, self._config_directory, self.state.cpu_map
             )
         except BadConfig as exc:
-            self.state.problems["config"] = str(exc)
-            message = f"{exc}; the configuration in force stays"
-            self._journal.say(Kind.CONFIG, Priority.ERROR, message)
+            self._note_bad_config(str(exc))
         else:
-            await self._take_config(config)
+            await self._take_config(config, found)
         if self._watcher is not None:
             self._watcher.refresh()
         journal.notify("READY=1")
         self._tell_status()
 
-    async def _take_config(self, config: Config) -> None:
+    async def _take_first_config(self) -> None:
+        """Take the configuration on disk, or else the last good one; raises BadConfig."""
+        try:
+            config, found = load_config(self._config_directory, self.state.cpu_map)
+        except BadConfig as exc:
+            kept_one = files.kept_config(self._state_directory)
+            if kept_one is None:
+                raise
+            self.state.config = kept_one
+            self._note_bad_config(str(exc))
+        else:
+            await self._take_config(config, found)
+
+    def _note_bad_config(self, problem: str) -> None:
+        self.state.problems["config"] = problem
+        message = f"{problem}; the last good configuration stays in force"
+        self._journal.say(Kind.CONFIG, Priority.ERROR, message)
+
+    async def _take_config(self, config: Config, found: files.ConfigFiles) -> None:
         self.state.config = config
         self.state.problems.pop("config", None)
         self._journal.say(Kind.CONFIG, Priority.INFO, "configuration read")
-        problem = await asyncio.to_thread(
-            kept, files.keep_on_unavailable, config.on_unavailable, self._state_directory
-        )
-        self._note_kept("on_unavailable", problem)
+        for what, write, value in (
+            ("on_unavailable", files.keep_on_unavailable, config.on_unavailable),
+            ("configuration", files.keep_config, found),
+        ):
+            problem = await asyncio.to_thread(kept, write, value, self._state_directory)
+            self._note_kept(what, problem)
 
     def _note_kept(self, what: str, problem: str) -> None:
         """Take note of how writing *what* to disk went, "" for well; said once until it does."""
@@ -183,7 +195,7 @@ class Daemon:
     # -- life
 
     async def run(self, listeners: list[socket.socket], uri: str) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT; raises BadConfig where it cannot begin."""
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -196,6 +208,7 @@ class Daemon:
 
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
+        await self._take_first_config()
         methods = {
             "Check": Method(self.check, is_privileged=True),
             "GetStatus": Method(self.status, is_privileged=False),
@@ -203,7 +216,6 @@ class Daemon:
         server = Server(methods, os.geteuid())
         served = [await server.listen(listener) for listener in listeners]
         self._journal.say(Kind.STARTED, Priority.INFO, f"cpu-guardd {__version__} judges guests")
-        await self._take_config(self.state.config)
         self._watcher = self._start_watcher(loop, uri)
         journal.notify("READY=1")
         self._tell_status()
@@ -226,7 +238,7 @@ class Daemon:
             connected=lambda version: loop.call_soon_threadsafe(self.libvirt_connected, version),
             lost=lambda reason: loop.call_soon_threadsafe(self.libvirt_lost, reason),
         )
-        watcher = Watcher(uri, sink)
+        watcher = Watcher(uri, sink, self.state.snapshot)
         watcher.start()
         return watcher
 
@@ -250,73 +262,13 @@ def kept(write: Callable[[Any, Path], None], value: object, directory: Path) -> 
     return ""
 
 
-def load_config(directory: Path, cpu_map: CPUMap) -> Config:
-    """Read the configuration and hold its ceilings against the CPU map; raises BadConfig."""
-    config = files.read_config(directory)
+def load_config(directory: Path, cpu_map: CPUMap) -> tuple[Config, files.ConfigFiles]:
+    """Read the configuration and hold its ceilings against the CPU map.
+
+    Give it and the files it was read from; raises BadConfig.
+    """
+    found = files.config_files(directory)
+    config = parse_config(found)
     for ceiling in config.policy.ceilings:
         validate_ceiling(cpu_map, ceiling)
-    return config
-
-
-def load_snapshot(directory: Path) -> tuple[HostSnapshot | None, str]:
-    """Read the kept snapshot; give it, or None and what is wrong with it ("" if there is none)."""
-    try:
-        kept = files.kept_snapshot(directory)
-    except BadSnapshot as exc:
-        return None, str(exc)
-    if kept is None:
-        return None, ""
-    present = read_fingerprint(hypervisor.emulator for hypervisor in kept.hypervisors)
-    return with_present(kept, present), ""
-
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=files.CONFIG_DIRECTORY,
-    show_default=True,
-    help="Folder of guardd.toml and guardd.toml.d/.",
-)
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=files.STATE_DIRECTORY,
-    show_default=True,
-    help="Folder of what is kept.",
-)
-@click.option("--socket", "path", metavar="PATH", help="Listen here when systemd hands no socket.")
-@click.option("--uri", default="qemu:///system", show_default=True, help="libvirt to watch.")
-@click.option("--check-config", is_flag=True, help="Only say whether the configuration is good.")
-@click.version_option(__version__)
-def main(config: Path, state: Path, path: str | None, uri: str, *, check_config: bool) -> None:
-    """Refuse guests whose CPU this host cannot honour; run by cpu-guardd.service."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    cpu_map = read_cpu_map()
-    try:
-        loaded = load_config(config, cpu_map)
-    except BadConfig as exc:
-        click.echo(f"cpu-guardd: {exc}", err=True)
-        sys.exit(EX_CONFIG)
-    if check_config:
-        return
-    listeners = journal.listening_sockets()
-    if path is not None and not listeners:
-        with contextlib.suppress(FileNotFoundError):
-            Path(path).unlink()
-        listeners = [open_socket(path)]
-    if not listeners:
-        click.echo("cpu-guardd: no socket: start cpu-guardd.service, or use --socket", err=True)
-        sys.exit(2)
-    snapshot, problem = load_snapshot(state)
-    daemon = Daemon(State(config=loaded, cpu_map=cpu_map, snapshot=snapshot), config, state)
-    if problem:
-        daemon.state.problems["snapshot"] = problem
-        logger.warning("%s", problem)
-    asyncio.run(daemon.run(listeners, uri))
-    # libvirt may hold a thread in a call that does not end; nothing is left to be done
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
+    return config, found

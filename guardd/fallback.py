@@ -11,7 +11,8 @@ import time
 from dataclasses import replace
 
 from guardd import files, journal, render
-from guardd.errors import GuardError
+from guardd.config import Config, parse_config
+from guardd.errors import BadConfig, GuardError
 from guardd.facts.snapshot import with_present
 from guardd.judge import judge
 from guardd.judge.finding import CheckRequest, Operation
@@ -27,7 +28,7 @@ def main(domain: str, operation: str) -> int:
     start = time.perf_counter_ns()
     xml = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     request = CheckRequest(domain=domain, operation=Operation(operation), xml=xml)
-    config = files.read_config()
+    config = _config()
     snapshot = files.kept_snapshot()
     if snapshot is None:
         raise GuardError("nothing is known of this host: no snapshot was kept")
@@ -40,6 +41,16 @@ def main(domain: str, operation: str) -> int:
         return 0
     sys.stderr.write(render.hook_line(verdict) + "\n")
     return REFUSED
+
+
+def _config() -> Config:
+    try:
+        return parse_config(files.config_files())
+    except BadConfig:
+        kept = files.kept_config()
+        if kept is None:
+            raise
+        return kept
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -16,26 +17,44 @@ CONFIG = "guardd.toml"
 DROP_INS = "guardd.toml.d"
 STATE_DIRECTORY = Path("/var/lib/cpu-guardd")
 SNAPSHOT = "snapshot.json"
+GOOD_CONFIG = "good-config.json"
 ON_UNAVAILABLE = "on_unavailable"  # the hook's last resort reads this one word
 MODE = 0o644  # no secret in it: the hook, and cpu-guardctl of any user, may read it
 MAX_SNAPSHOT = 64 << 20
 
+ConfigFiles = list[tuple[str, bytes]]  # name and content, in the order in which they count
 
-def read_config(directory: Path = CONFIG_DIRECTORY) -> Config:
-    """Read guardd.toml and guardd.toml.d/*.toml; a missing file counts as empty.
 
-    Raises BadConfig, with file and line, for a mistake or a file that cannot be read.
+def config_files(directory: Path = CONFIG_DIRECTORY) -> ConfigFiles:
+    """Read guardd.toml and guardd.toml.d/*.toml, as `parse_config` takes them.
+
+    A missing file counts as empty. Raises BadConfig for one that cannot be read.
     """
     paths = [directory / CONFIG, *sorted((directory / DROP_INS).glob("*.toml"))]
-    files = []
+    found = []
     for path in paths:
         try:
-            files.append((str(path), path.read_bytes()))
+            found.append((str(path), path.read_bytes()))
         except FileNotFoundError:
             continue
         except OSError as exc:
             raise BadConfig(f"cannot read {path}: {exc.strerror}") from exc
-    return parse_config(files)
+    return found
+
+
+def keep_config(found: ConfigFiles, directory: Path = STATE_DIRECTORY) -> None:
+    """Keep a configuration that is good, for a start on one that is not; raises OSError."""
+    texts = [(name, data.decode("utf-8")) for name, data in found]
+    _write(directory / GOOD_CONFIG, json.dumps(texts))
+
+
+def kept_config(directory: Path = STATE_DIRECTORY) -> Config | None:
+    """Read the last good configuration, None where none was kept or it is good no more."""
+    try:
+        texts = json.loads((directory / GOOD_CONFIG).read_bytes())
+        return parse_config([(name, text.encode("utf-8")) for name, text in texts])
+    except (OSError, ValueError, TypeError, AttributeError, BadConfig):
+        return None
 
 
 def keep_snapshot(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> None:

@@ -18,9 +18,12 @@ from guardd.wire import Call
 
 logger = logging.getLogger(__name__)
 
+READ_BYTES = 1 << 18
 READ_SECONDS = 5.0  # for a whole message once connected, and for the next one
 WRITE_SECONDS = 5.0
-MAX_CONNECTIONS = 512
+MAX_CONNECTIONS = 4096  # a host that starts 2000 guests at boot has as many callers at once
+BACKLOG = 4096  # asyncio listens anew and would set its own 100 over the socket unit's
+MAX_UNTRUSTED_FRAME = 65536  # who may only ask for the status has no more to say
 UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 ROOT_UID = 0
@@ -52,8 +55,8 @@ class Server:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:
-        """Accept on *listener* from now on; frames are bounded by wire.MAX_FRAME bytes."""
-        return await asyncio.start_unix_server(self._connected, sock=listener, limit=wire.MAX_FRAME)
+        """Accept on *listener* from now on."""
+        return await asyncio.start_unix_server(self._connected, sock=listener, backlog=BACKLOG)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -63,7 +66,7 @@ class Server:
         self._connections.add(task)
         try:
             await self._serve(reader, writer)
-        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+        except (TimeoutError, ConnectionError):
             pass  # the peer left, or was too slow: its hook has a deadline and an answer of its own
         finally:
             self._connections.discard(task)
@@ -74,17 +77,18 @@ class Server:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = writer.get_extra_info("socket")
         peer = peer_of(connection)
+        limit = wire.MAX_FRAME if peer.uid in self._trusted else MAX_UNTRUSTED_FRAME
+        rest = b""
         while True:
             try:
                 async with asyncio.timeout(READ_SECONDS):
-                    frame = await reader.readuntil(b"\0")
-            except asyncio.LimitOverrunError:
-                problem = {"reason": f"message exceeds {wire.MAX_FRAME} bytes"}
-                await _send(writer, wire.format_error(f"{wire.INTERFACE}.BadRequest", problem))
+                    frame, rest = await _read_frame(reader, rest, limit)
+            except BadRequest as exc:
+                await _send(writer, _bad_request(exc))
                 return
-            if has_left(connection):
-                return  # its hook has judged by itself: a second verdict would only confuse
-            reply = self.reply_to(frame[:-1], peer)
+            if frame is None or has_left(connection):
+                return  # a hook that left has judged by itself: a second verdict would confuse
+            reply = self.reply_to(frame, peer)
             if reply is not None:
                 await _send(writer, reply)
 
@@ -94,7 +98,7 @@ class Server:
             call = wire.parse_call(frame)
             reply = self._answer(call, peer)
         except BadRequest as exc:
-            return wire.format_error(f"{wire.INTERFACE}.BadRequest", {"reason": str(exc)})
+            return _bad_request(exc)
         except Exception:
             logger.exception("a call failed")
             return wire.format_error(f"{wire.INTERFACE}.Internal")
@@ -127,6 +131,28 @@ def _describe(call: Call) -> bytes:
     if name not in descriptions:
         return wire.format_error(f"{wire.SERVICE}.InterfaceNotFound", {"interface": name})
     return wire.format_reply({"description": descriptions[name]})
+
+
+def _bad_request(exc: BadRequest) -> bytes:
+    return wire.format_error(f"{wire.INTERFACE}.BadRequest", {"reason": str(exc)})
+
+
+async def _read_frame(
+    reader: asyncio.StreamReader, rest: bytes, limit: int
+) -> tuple[bytes | None, bytes]:
+    """Read up to the next NUL; give the message, None at the end, and what came after it."""
+    parts = [rest]
+    size = len(rest)
+    while b"\0" not in parts[-1]:
+        part = await reader.read(READ_BYTES)
+        if not part:
+            return None, b""
+        size += len(part)
+        if size > limit:
+            raise BadRequest(f"message exceeds {limit} bytes")
+        parts.append(part)
+    frame, _, after = b"".join(parts).partition(b"\0")
+    return frame, after
 
 
 async def _send(writer: asyncio.StreamWriter, reply: bytes) -> None:

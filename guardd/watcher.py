@@ -41,11 +41,11 @@ class Sink:
 class Watcher:
     """Keeps one connection to libvirt and one snapshot up to date."""
 
-    def __init__(self, uri: str, sink: Sink) -> None:
+    def __init__(self, uri: str, sink: Sink, kept: HostSnapshot | None = None) -> None:
         self._uri = uri
         self._sink = sink
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        self._snapshot: HostSnapshot | None = None
+        self._snapshot = kept
         self._cpu_map: CPUMap | None = None
         self._refused: set[HypervisorKey] = set()
         self._wake = threading.Event()

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from guardd import files, render, wire
+from guardd.config import parse_config
 from guardd.ctl.common import DECISION_EXIT, json_option, print_json, shown_errors
 from guardd.ctl.known import guest_text, host_snapshot
 from guardd.errors import GuardError
@@ -44,7 +45,7 @@ def check(guest: str, operation: str, *, as_json: bool) -> None:
     except GuardError:
         name = guest  # the verdict will say what is wrong with the XML
     request = CheckRequest(domain=name, operation=Operation(operation), xml=text)
-    policy = files.read_config().policy
+    policy = parse_config(files.config_files()).policy
     verdict = judge(request, host_snapshot(), policy, read_cpu_map())
     if as_json:
         print_json(wire.verdict_to_dict(verdict))

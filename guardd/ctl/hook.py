@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -136,6 +137,9 @@ def remove_hook(root: Path = HOOKS) -> list[Path]:
             path.unlink()
         except OSError as exc:
             raise GuardError(f"cannot remove {path}: {exc.strerror}") from exc
+    if any(path.name == Path(DROP_IN).name for path in ours):
+        with contextlib.suppress(OSError):  # others' hooks are in it: it stays
+            (root / DROP_IN).parent.rmdir()
     return ours
 
 

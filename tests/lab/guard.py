@@ -37,6 +37,8 @@ def configure(host: Host, toml: str) -> None:
         host.write(DROP_IN, toml)
     else:
         host.run("rm", "-f", DROP_IN)
+    # tests start it more often than a crash loop may
+    host.shell("systemctl reset-failed 'cpu-guardd*' || true")
     host.run("systemctl", "start", "cpu-guardd.socket", "cpu-guardd.service")
     host.run("systemctl", "reload", "cpu-guardd")
     host.wait_until(

@@ -1,0 +1,156 @@
+# `make` alone says what there is.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSCONFDIR = /etc
+PYTHON = /usr/bin/python3
+VENV = .venv
+
+version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guardd/__init__.py)
+
+# The folder below PREFIX where the hook's interpreter looks for modules: the hook runs
+# `python3 -I -m guardd.fallback`, which takes them from nowhere else.
+FIND_MODULES = import site, sys; \
+  print(next((p for p in site.getsitepackages() if p.startswith(sys.argv[1] + "/lib")), ""))
+modules = $(or $(shell $(PYTHON) -I -c '$(FIND_MODULES)' '$(PREFIX)'),\
+  $(error $(PYTHON) takes no modules from below $(PREFIX); use /usr/local or /usr))
+
+bindir = $(PREFIX)/bin
+sbindir = $(PREFIX)/sbin
+datadir = $(PREFIX)/share/cpu-guardd
+docdir = $(PREFIX)/share/doc/cpu-guardd
+mandir = $(PREFIX)/share/man
+unitdir = $(PREFIX)/lib/systemd/system
+catalogdir = $(PREFIX)/lib/systemd/catalog
+sysusersdir = $(PREFIX)/lib/sysusers.d
+confdir = $(SYSCONFDIR)/cpu-guardd
+
+sources := $(shell find guardd -name '*.py')
+docs = $(wildcard README.md NEWS.md SECURITY.md docs/*.md)
+man_pages = $(wildcard man/*.1 man/*.5 man/*.8)
+installed_man_pages = $(foreach page,$(man_pages),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+
+DEB_PACKAGES = python3 python3-all python3-venv python3-setuptools python3-libvirt python3-lxml \
+  python3-systemd python3-click python3-rich build-essential debhelper dh-python \
+  pybuild-plugin-pyproject groff-base systemd
+
+.DELETE_ON_ERROR:
+.PHONY: help install install-modules install-programs install-data install-units uninstall \
+  deb check test demo deps clean
+
+help:
+	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
+	@echo 'make check      format, lint, types, unit tests, man pages'
+	@echo 'make test       deps, check, and the tests on the hosts of the lab (as root)'
+	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
+	@echo 'make deb        build the Debian package into dist/'
+	@echo 'make install    install below PREFIX ($(PREFIX)), staged in DESTDIR'
+	@echo 'make uninstall  remove what install put there'
+	@echo 'make clean      remove what was built'
+
+# -- install
+
+install: install-modules install-programs install-data install-units
+ifeq ($(DESTDIR),)
+	@echo 'Installed. To put it to work, as root:'
+	@echo '  systemd-sysusers && journalctl --update-catalog && systemctl daemon-reload'
+	@echo '  systemctl enable --now cpu-guardd.socket cpu-guardd.service'
+	@echo '  $(bindir)/cpu-guardctl hook install'
+endif
+
+install-modules:
+	rm -rf '$(DESTDIR)$(modules)/guardd'
+	for file in $(sources); do \
+	  install -D -m 644 "$$file" "$(DESTDIR)$(modules)/$$file" || exit; done
+	$(PYTHON) -I -m compileall -q $(if $(DESTDIR),-s '$(DESTDIR)' -p /) '$(DESTDIR)$(modules)/guardd'
+
+install-programs:
+	printf '#!%s -I\nfrom %s import main\n\nmain()\n' $(PYTHON) guardd.ctl.main | \
+	  install -D -m 755 /dev/stdin '$(DESTDIR)$(bindir)/cpu-guardctl'
+	printf '#!%s -I\nfrom %s import main\n\nmain()\n' $(PYTHON) guardd.__main__ | \
+	  install -D -m 755 /dev/stdin '$(DESTDIR)$(sbindir)/cpu-guardd'
+
+# A configuration that is there already is kept.
+install-data:
+	install -D -m 755 hooks/qemu '$(DESTDIR)$(datadir)/hook'
+	install -D -m 644 systemd/cpu-guardd.catalog '$(DESTDIR)$(catalogdir)/cpu-guardd.catalog'
+	for page in $(installed_man_pages); do \
+	  install -D -m 644 "man/$${page##*/}" "$(DESTDIR)$(mandir)/$$page" || exit; done
+	for file in $(docs); do \
+	  install -D -m 644 "$$file" '$(DESTDIR)$(docdir)'/"$${file##*/}" || exit; done
+	[ -e '$(DESTDIR)$(confdir)/guardd.toml' ] || \
+	  install -D -m 644 etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml'
+
+install-units:
+	sed 's,=/usr/sbin/,=$(sbindir)/,' systemd/cpu-guardd.service | \
+	  install -D -m 644 /dev/stdin '$(DESTDIR)$(unitdir)/cpu-guardd.service'
+	install -m 644 systemd/cpu-guardd.socket '$(DESTDIR)$(unitdir)/cpu-guardd.socket'
+	install -D -m 644 systemd/cpu-guardd.sysusers '$(DESTDIR)$(sysusersdir)/cpu-guardd.conf'
+
+# On the running host the hook goes first: a hook without its program answers for nobody.
+# A configuration that was changed is kept, and so are its drop-ins.
+uninstall:
+ifeq ($(DESTDIR),)
+	[ ! -x '$(bindir)/cpu-guardctl' ] || '$(bindir)/cpu-guardctl' hook remove
+	[ ! -d /run/systemd/system ] || [ ! -e '$(unitdir)/cpu-guardd.service' ] || \
+	  systemctl disable --now cpu-guardd.socket cpu-guardd.service
+endif
+	rm -f '$(DESTDIR)$(unitdir)/cpu-guardd.service' '$(DESTDIR)$(unitdir)/cpu-guardd.socket' \
+	  '$(DESTDIR)$(sysusersdir)/cpu-guardd.conf' '$(DESTDIR)$(catalogdir)/cpu-guardd.catalog' \
+	  '$(DESTDIR)$(bindir)/cpu-guardctl' '$(DESTDIR)$(sbindir)/cpu-guardd' \
+	  $(installed_man_pages:%='$(DESTDIR)$(mandir)/%')
+	rm -rf '$(DESTDIR)$(modules)/guardd' '$(DESTDIR)$(datadir)' '$(DESTDIR)$(docdir)'
+	! cmp -s etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml' || \
+	  rm '$(DESTDIR)$(confdir)/guardd.toml'
+	[ ! -d '$(DESTDIR)$(confdir)' ] || \
+	  rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(confdir)'
+
+# -- the Debian package
+
+# Built from a copy: dpkg-buildpackage leaves its traces in the tree and beside it. By Debian's own
+# tools, whatever else is on the PATH.
+deb:
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; mkdir "$$folder/source"; \
+	tar -c --exclude-vcs --exclude=./build --exclude=./dist --exclude='./.*' \
+	  --exclude=__pycache__ --exclude='*.egg-info' . | tar -x -C "$$folder/source"; \
+	(cd "$$folder/source" && \
+	  PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary -us -uc); \
+	mkdir -p dist; mv "$$folder"/cpu-guardd_$(version)_* dist/
+	@ls -l dist/cpu-guardd_$(version)_all.deb
+
+# -- checks
+
+check: $(VENV)/installed
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy --strict guardd hooks/qemu tests
+	$(VENV)/bin/pytest --ignore=tests/lab
+	@complaints=$$(groff -man -Tutf8 -ww -z $(man_pages) 2>&1); \
+	  [ -z "$$complaints" ] || { echo "$$complaints"; exit 1; }
+
+test: deps
+	$(MAKE) check
+	$(VENV)/bin/pytest tests/lab
+
+demo: deps
+	$(PYTHON) -m tests.lab.demo
+
+# The CPU map comes with python3-libvirt: libvirt0 has it on Debian 12, its dependency
+# libvirt-common on Debian 13.
+deps:
+	@missing=$$(for package in $(DEB_PACKAGES); do \
+	  dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
+	  echo $$package; done); \
+	[ -z "$$missing" ] || { set -ex; apt-get update; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; }
+	@$(MAKE) -s $(VENV)/installed
+
+# Made anew when the pins or the interpreter change.
+$(VENV)/installed: requirements-dev.txt $(realpath $(PYTHON))
+	$(PYTHON) -m venv --clear --system-site-packages $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

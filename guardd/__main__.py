@@ -1,0 +1,89 @@
+"""The command line of cpu-guardd: load, listen, run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from guardd import __version__, files, journal
+from guardd.daemon import Daemon, State, load_config
+from guardd.errors import BadConfig, BadSnapshot
+from guardd.facts.snapshot import HostSnapshot, with_present
+from guardd.probe.cpu_map import read_cpu_map
+from guardd.probe.fingerprint import read_fingerprint
+from guardd.server import open_socket
+
+logger = logging.getLogger(__name__)
+
+EX_USAGE, EX_CONFIG = 2, 78  # click's own, and sysexits.h
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=files.CONFIG_DIRECTORY,
+    show_default=True,
+    help="Folder of guardd.toml and guardd.toml.d/.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=files.STATE_DIRECTORY,
+    show_default=True,
+    help="Folder of what is kept.",
+)
+@click.option("--socket", "path", metavar="PATH", help="Listen here when systemd hands no socket.")
+@click.option("--uri", default="qemu:///system", show_default=True, help="libvirt to watch.")
+@click.option("--check-config", is_flag=True, help="Only say whether the configuration is good.")
+@click.version_option(__version__)
+def main(config: Path, state: Path, path: str | None, uri: str, *, check_config: bool) -> None:
+    """Refuse guests whose CPU this host cannot honour; run by cpu-guardd.service."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    cpu_map = read_cpu_map()
+    try:
+        if check_config:
+            load_config(config, cpu_map)
+            return
+        daemon = Daemon(State(cpu_map=cpu_map, snapshot=_kept_snapshot(state)), config, state)
+        asyncio.run(daemon.run(_listeners(path), uri))
+    except BadConfig as exc:
+        click.echo(f"cpu-guardd: {exc}", err=True)
+        sys.exit(EX_CONFIG)
+    # libvirt may hold a thread in a call that does not end; nothing is left to be done
+    os._exit(0)
+
+
+def _kept_snapshot(directory: Path) -> HostSnapshot | None:
+    try:
+        kept = files.kept_snapshot(directory)
+    except BadSnapshot as exc:
+        logger.warning("%s", exc)
+        return None
+    if kept is None:
+        return None
+    present = read_fingerprint(hypervisor.emulator for hypervisor in kept.hypervisors)
+    return with_present(kept, present)
+
+
+def _listeners(path: str | None) -> list[socket.socket]:
+    listeners = journal.listening_sockets()
+    if path is not None and not listeners:
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).unlink()
+        listeners = [open_socket(path)]
+    if not listeners:
+        click.echo("cpu-guardd: no socket: start cpu-guardd.service, or use --socket", err=True)
+        sys.exit(EX_USAGE)
+    return listeners
+
+
+if __name__ == "__main__":
+    main()
