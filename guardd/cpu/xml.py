@@ -6,10 +6,9 @@ Source: spec cpu-x86, sections 3.2 (parsing) and 3.3 (formatting), read from lib
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from guardd.cpu.definition import (
     NO_FEATURES,
@@ -61,20 +60,59 @@ def cpu_from_element(cpu: Element, cpu_type: CPUType | None = None) -> CPUDef:
             raise InvalidCPU(
                 "'arch' element cannot be used inside 'cpu' element with 'match' attribute"
             )
-    definition = _attributes(cpu, cpu_type)
-    if cpu_type is CPUType.HOST:
-        definition = _host_children(cpu, definition)
-    definition = _model_and_vendor(cpu, definition)
-    return replace(
-        definition,
-        topology=_topology(cpu),
-        features=_features(cpu, definition),
+    attributes = _attributes(cpu, cpu_type)
+    host = _host_children(cpu) if cpu_type is CPUType.HOST else _NOT_A_HOST
+    model = _model_and_vendor(cpu, cpu_type, attributes.mode)
+    topology = _topology(cpu)
+    features = _features(cpu, cpu_type, attributes.mode, model.name)
+    return CPUDef(
+        type=cpu_type,
+        mode=attributes.mode,
+        match=attributes.match,
+        check=attributes.check,
+        fallback=model.fallback,
+        migratable=attributes.migratable,
+        deprecated_features=attributes.deprecated_features,
+        arch=host.arch,
+        model=model.name,
+        vendor=model.vendor,
+        vendor_id=model.vendor_id,
+        microcode=host.microcode,
+        signature=host.signature,
+        tsc=host.tsc,
+        topology=topology,
         cache=_cache(cpu),
         maxphysaddr=_maxphysaddr(cpu),
+        features=features,
     )
 
 
-def _attributes(cpu: Element, cpu_type: CPUType) -> CPUDef:
+class _Attributes(NamedTuple):
+    mode: Mode | None
+    migratable: bool | None
+    match: Match = Match.EXACT
+    check: Check | None = None
+    deprecated_features: bool | None = None
+
+
+class _Host(NamedTuple):
+    arch: Arch | None
+    microcode: int | None
+    signature: Signature | None
+    tsc: TSC | None
+
+
+_NOT_A_HOST = _Host(None, None, None, None)
+
+
+class _Model(NamedTuple):
+    name: str | None
+    vendor: str | None
+    fallback: Fallback
+    vendor_id: str | None
+
+
+def _attributes(cpu: Element, cpu_type: CPUType) -> _Attributes:
     is_guest = cpu_type is CPUType.GUEST
     mode: Mode | None = Mode.CUSTOM if is_guest else None
     if (text := cpu.get("mode")) is not None:
@@ -87,22 +125,22 @@ def _attributes(cpu: Element, cpu_type: CPUType) -> CPUDef:
             "Attribute migratable is only allowed for 'host-passthrough' / 'maximum' CPU mode"
         )
     if not is_guest:
-        return CPUDef(type=cpu_type, mode=mode, migratable=migratable)
+        return _Attributes(mode, migratable)
     check = cpu.get("check", "default")
-    return CPUDef(
-        type=cpu_type,
-        mode=mode,
-        migratable=migratable,
+    return _Attributes(
+        mode,
+        migratable,
         match=_attribute(Match, cpu, "match", Match.EXACT),
         check=None if check == "default" else _attribute(Check, cpu, "check", Check.PARTIAL),
         deprecated_features=_switch(cpu, "deprecated_features"),
     )
 
 
-def _host_children(cpu: Element, definition: CPUDef) -> CPUDef:
+def _host_children(cpu: Element) -> _Host:
     arch = _text(cpu, "arch")
     if not arch:
         raise InvalidCPU("Missing CPU architecture")
+    known = _word(Arch, arch, f"Unknown architecture {arch}")
     microcode = signature = tsc = None
     if (element := cpu.find("microcode")) is not None:
         microcode = _uint(element, "version", "invalid microcode version")
@@ -117,22 +155,16 @@ def _host_children(cpu: Element, definition: CPUDef) -> CPUDef:
         if not (frequency.isascii() and frequency.isdigit()):
             raise InvalidCPU("Invalid TSC frequency")
         tsc = TSC(frequency=int(frequency), scaling=_switch(element, "scaling", "yes", "no"))
-    return replace(
-        definition,
-        arch=_word(Arch, arch, f"Unknown architecture {arch}"),
-        microcode=microcode or None,
-        signature=signature,
-        tsc=tsc,
-    )
+    return _Host(known, microcode or None, signature, tsc)
 
 
-def _model_and_vendor(cpu: Element, definition: CPUDef) -> CPUDef:
-    model = _text(cpu, "model") or None
-    if definition.type is CPUType.HOST and model is None:
+def _model_and_vendor(cpu: Element, cpu_type: CPUType, mode: Mode | None) -> _Model:
+    element = cpu.find("model")
+    name = None if element is None else string_value(element) or None
+    if name is None and cpu_type is CPUType.HOST:
         raise InvalidCPU("Missing CPU model name")
     fallback, vendor_id = Fallback.ALLOW, None
-    element = cpu.find("model")
-    if element is not None and definition.mode in _HAS_MODEL:
+    if element is not None and mode in _HAS_MODEL:
         if text := element.get("fallback"):
             fallback = _word(Fallback, text, "Invalid fallback attribute")
         if (vendor_id := element.get("vendor_id")) is not None:
@@ -141,9 +173,9 @@ def _model_and_vendor(cpu: Element, definition: CPUDef) -> CPUDef:
             if "," in vendor_id:
                 raise InvalidCPU("vendor id is invalid")
     vendor = _text(cpu, "vendor") or None
-    if vendor is not None and model is None:
+    if vendor is not None and name is None:
         raise InvalidCPU("CPU vendor specified without CPU model")
-    return replace(definition, model=model, fallback=fallback, vendor_id=vendor_id, vendor=vendor)
+    return _Model(name, vendor, fallback, vendor_id)
 
 
 def _topology(cpu: Element) -> Topology | None:
@@ -165,13 +197,15 @@ def _topology(cpu: Element) -> Topology | None:
     )
 
 
-def _features(cpu: Element, definition: CPUDef) -> Mapping[str, FeaturePolicy | None]:
+def _features(
+    cpu: Element, cpu_type: CPUType, mode: Mode | None, model: str | None
+) -> Mapping[str, FeaturePolicy | None]:
     elements = cpu.findall("feature")
     if not elements:
         return NO_FEATURES
-    if definition.model is None and definition.mode in (Mode.CUSTOM, None):
+    if model is None and mode in (Mode.CUSTOM, None):
         raise InvalidCPU("Non-empty feature list specified without CPU model")
-    is_guest = definition.type is CPUType.GUEST
+    is_guest = cpu_type is CPUType.GUEST
     features: dict[str, FeaturePolicy | None] = {}
     for element in elements:
         policy: FeaturePolicy | None = None
