@@ -24,7 +24,7 @@ LEGACY_NAMES = {
 }
 
 # what C's strtol takes for a decimal number: blanks and a sign may stand before it
-_STRTOL = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_STRTOL = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,10})")
 
 
 def convert_legacy(cpu: CPUDef) -> CPUDef:
@@ -84,5 +84,5 @@ def generation(name: str, prefix: str) -> int | None:
     found = _STRTOL.fullmatch(name.removeprefix(prefix))
     if not name.startswith(prefix) or found is None:
         return None
-    number = int(found[1])
+    number = int(found[1] + found[2])
     return number if number in COMPAT_GENERATIONS else None

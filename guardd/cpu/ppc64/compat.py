@@ -18,8 +18,8 @@ GENERATIONS = range(6, 12)
 _GENERATIONS_BACK = 2
 
 # POWER8, and the names that tell chip or revision: POWER7+_v2.1, POWER8NVL_v1.0
-_HOST = re.compile(r"POWER([0-9]+)(?:(?:\+|E|NVL)?_v.+)?")
-_MODE = re.compile(r"power([0-9]+)")
+_HOST = re.compile(r"POWER([1-9][0-9]?)(?:(?:\+|E|NVL)?_v.+)?")
+_MODE = re.compile(r"power([1-9][0-9]?)")
 
 
 def compat_modes(host: CPUDef) -> tuple[str, ...]:

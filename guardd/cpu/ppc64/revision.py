@@ -49,7 +49,7 @@ NEW_FAMILIES = {
 _USUAL_TYPE = {0x004E: 1, 0x0080: 0, 0x0082: 0}
 _FREESCALE = 0x8000
 
-_NAME = re.compile(r".+_v([0-9]+)\.([0-9]+)(?:_([0-9a-f]{8}))?")
+_NAME = re.compile(r".+_v([0-9]{1,3})\.([0-9]{1,3})(?:_([0-9a-f]{8}))?")
 
 
 def find_model(ppc64: PPC64Map, name: str | None) -> Model:

@@ -70,6 +70,7 @@ def test_compare(definition: CPUDef, expected: Comparison) -> None:
         (power("POWER8"), compat("POWER8_v1.0"), UnknownCompat),
         (power("POWER8"), compat("power11"), UnknownCompat),
         (power("POWER8"), compat("power8 "), UnknownCompat),
+        (power("POWER8"), compat("power" + "9" * 5000), UnknownCompat),
         (power("POWERPC_e5500", vendor=None), compat("power8"), UnknownCompat),
     ],
 )

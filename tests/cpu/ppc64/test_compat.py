@@ -41,7 +41,7 @@ def test_check_compat() -> None:
     host = CPUDef(model="POWER10")
     assert check_compat(host, "power9") == Comparison(CompareResult.IDENTICAL)
     assert check_compat(host, "power6") == Comparison.incompatible(Difference.COMPAT, "power6")
-    for mode in ("power5", "POWER8", "power 8"):
+    for mode in ("power5", "POWER8", "power 8", "power08"):
         with pytest.raises(UnknownCompat, match=mode):
             check_compat(host, mode)
 
