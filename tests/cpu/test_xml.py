@@ -70,6 +70,12 @@ def test_host_is_told_by_its_arch() -> None:
     assert dict(parsed.features) == {"x": None}
 
 
+def test_empty_vendor_id() -> None:
+    """An empty attribute counts as absent here, and in `fallback`."""
+    parsed = parse_cpu("<cpu><model vendor_id='' fallback=''>Old</model></cpu>")
+    assert parsed == CPUDef(model="Old")
+
+
 def test_format_in_libvirts_order() -> None:
     """Byte for byte what libvirt prints, whatever the order of the input."""
     text = (

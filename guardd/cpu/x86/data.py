@@ -9,11 +9,10 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
+from guardd.cpu.attributes import UINT_MAX
 from guardd.cpu.definition import Signature
 from guardd.errors import InvalidCPUData
 from guardd.xmldoc import Element
-
-UINT_MAX = 0xFFFFFFFF
 
 # as C's strtoul with base 0 takes it: blanks and a plus may stand before the digits
 _C_NUMBER = re.compile(r"[ \t\n\v\f\r]*\+?(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")

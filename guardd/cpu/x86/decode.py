@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from guardd.cpu.attributes import UINT_MAX
 from guardd.cpu.definition import CPUDef, CPUType, Fallback, FeaturePolicy, Signature
 from guardd.cpu.driver import NO_LIMITS, Limits
-from guardd.cpu.x86.data import SIGNATURE, UINT_MAX, CPUData, decode_signature
+from guardd.cpu.x86.data import SIGNATURE, CPUData, decode_signature
 from guardd.cpu.x86.map import Model, X86Map
 from guardd.errors import NoSuitableModel, UnsupportedModel
 

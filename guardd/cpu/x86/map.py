@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from guardd.cpu.attributes import UINT_MAX, parse_unsigned
 from guardd.cpu.definition import Signature
 from guardd.cpu.map import ReadFile, read_map
-from guardd.cpu.x86.data import SIGNATURE, UINT_MAX, VENDOR, CPUData, Register, read_items
+from guardd.cpu.x86.data import SIGNATURE, VENDOR, CPUData, Register, read_items
 from guardd.cpu.x86.internal import INTERNAL
 from guardd.errors import BrokenMap, InvalidCPUData, UnknownFeature, UnknownModel
 from guardd.xmldoc import Element
@@ -347,4 +348,4 @@ def _yes(model: str, element: Element, attribute: str) -> bool:
 
 
 def _decimal(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    return None if text is None else parse_unsigned(text)
