@@ -59,6 +59,68 @@ class UnknownCompat(GuardError):
     code = "unknown-compat"
 
 
+class InvalidCPUData(GuardError):
+    """CPU data that cannot be read, or that contradicts itself."""
+
+    code = "invalid-cpu-data"
+
+
+class UnknownHost(GuardError):
+    """A guest CPU that depends on the host's, and the host's CPU is not known."""
+
+    code = "unknown-host-cpu"
+
+
+class UnknownVendor(GuardError):
+    """A CPU vendor that the CPU map does not have."""
+
+    code = "unknown-vendor"
+
+
+class UnsupportedModel(GuardError):
+    """A CPU model that the hypervisor does not offer, and that must not be replaced."""
+
+    code = "unsupported-model"
+
+
+class UnsupportedPolicy(GuardError):
+    """A match or a feature policy that the guest's architecture cannot do."""
+
+    code = "unsupported-policy"
+
+
+class NoSuitableModel(GuardError):
+    """CPU data or a PVR that is no model of the CPU map, or of the hypervisor."""
+
+    code = "no-suitable-model"
+
+
+class IncompatibleCPUs(GuardError):
+    """CPUs that have no baseline."""
+
+    code = "incompatible-cpus"
+
+
+class SpecificationMismatch(GuardError):
+    """A guest that QEMU gave another CPU than its definition insists on (check='full').
+
+    `extra` and `missing` name the features, in map order.
+    """
+
+    code = "specification-mismatch"
+
+    def __init__(self, extra: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> None:
+        lists = [
+            f"{label} features: {','.join(names)}"
+            for label, names in (("extra", extra), ("missing", missing))
+            if names
+        ]
+        message = "guest CPU doesn't match specification"
+        super().__init__(f"{message}: {', '.join(lists)}" if lists else message)
+        self.extra = extra
+        self.missing = missing
+
+
 class BrokenMap(GuardError):
     """The CPU map is missing or not usable; every operation that needs it fails alike."""
 

@@ -5,33 +5,79 @@ Pure but for the map: `load_map` is given a function that reads its files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from guardd.cpu import ppc64, x86
-from guardd.cpu.definition import Arch, CPUDef
-from guardd.cpu.driver import Comparison, Driver
+from guardd.cpu import arm, loongarch64, ppc64, riscv64, s390x, x86
+from guardd.cpu.definition import Arch, CPUDef, Fallback, FeaturePolicy, Mode
+from guardd.cpu.driver import (
+    NO_LIMITS,
+    Comparison,
+    Driver,
+    Encoded,
+    HypervisorModels,
+    Limits,
+    LiveData,
+)
 from guardd.cpu.map import ReadFile
-from guardd.errors import BrokenMap, UnsupportedArch
+from guardd.cpu.ppc64 import PVRMatch
+from guardd.errors import (
+    BrokenMap,
+    InvalidCPU,
+    InvalidCPUData,
+    NoModel,
+    UnsupportedArch,
+    UnsupportedModel,
+)
+from guardd.xmldoc import parse_xml
 
 __all__ = [
     "DRIVERS",
     "CPUMap",
+    "Limits",
+    "LiveData",
+    "PVRMatch",
     "asks_qemu",
+    "baseline",
     "compare",
     "compat_check",
     "convert_legacy",
+    "copy_migratable",
+    "data_has_feature",
+    "decode",
     "driver_for",
+    "encode",
+    "expand",
     "features",
+    "format_cpu_data",
+    "has_feature",
     "has_features",
     "load_map",
+    "match_pvr",
     "models",
     "non_migratable",
+    "parse_cpu_data",
     "same_family",
+    "translate",
+    "update",
+    "update_live",
+    "validate_features",
+    "vendor_for_model",
 ]
 
-DRIVERS: tuple[Driver[Any], ...] = (x86.DRIVER, ppc64.DRIVER)
+DRIVERS: tuple[Driver[Any, Any], ...] = (
+    x86.DRIVER,
+    ppc64.DRIVER,
+    arm.DRIVER,
+    s390x.DRIVER,
+    riscv64.DRIVER,
+    loongarch64.DRIVER,
+)
+
+# the modes in which QEMU gives what it has, whatever the host's CPU is called
+_OPEN_MODES = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +86,7 @@ class CPUMap:
 
     parts: Mapping[str, object]
 
-    def part(self, driver: Driver[Any]) -> Any:  # noqa: ANN401 (each driver has its own)
+    def part(self, driver: Driver[Any, Any]) -> Any:  # noqa: ANN401 (each driver has its own)
         """Give what *driver* loaded; raises the BrokenMap of that load, each time anew."""
         part = self.parts[driver.name]
         if isinstance(part, BrokenMap):
@@ -62,7 +108,20 @@ def load_map(read: ReadFile) -> CPUMap:
     return CPUMap(parts)
 
 
-def driver_for(arch: Arch) -> Driver[Any]:
+def match_pvr(cpu_map: CPUMap, pvr: PVRMatch) -> CPUMap:
+    """Give *cpu_map* with PowerPC processors told apart by their family, or by all of their PVR.
+
+    A map that was loaded goes by family, as libvirt does. With exact PVRs a host's CPU must be one
+    that `decode` gave from its PVR: libvirt's own capabilities name only the family.
+    """
+    part = cpu_map.parts[ppc64.DRIVER.name]
+    if isinstance(part, BrokenMap):
+        return cpu_map
+    exact = replace(cpu_map.part(ppc64.DRIVER), pvr=PVRMatch(pvr))
+    return CPUMap({**cpu_map.parts, ppc64.DRIVER.name: exact})
+
+
+def driver_for(arch: Arch) -> Driver[Any, Any]:
     """Give the driver that serves *arch*; raises UnsupportedArch."""
     for driver in DRIVERS:
         if arch in driver.archs:
@@ -141,3 +200,195 @@ def convert_legacy(arch: Arch, cpu: CPUDef) -> CPUDef:
     """Give *cpu* with its model's present name, where libvirt renamed it."""
     driver = driver_for(arch)
     return driver.convert_legacy(cpu) if driver.convert_legacy else cpu
+
+
+def decode(
+    cpu_map: CPUMap,
+    arch: Arch,
+    stub: CPUDef,
+    data: object,
+    limits: Limits = NO_LIMITS,
+) -> CPUDef:
+    """Give *stub*, a host or a guest of mode custom, the model that *data* is of.
+
+    Raises InvalidCPU, UnsupportedArch, BrokenMap, NoSuitableModel or UnsupportedModel.
+    """
+    if stub.mode is not Mode.CUSTOM:
+        raise InvalidCPU("invalid CPU definition stub")
+    driver = driver_for(arch)
+    if driver.decode is None:
+        raise UnsupportedArch(f"cannot decode CPU data for {arch} architecture")
+    return driver.decode(cpu_map.part(driver), stub, data, limits)
+
+
+def encode(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> Encoded[Any]:
+    """Give the CPU data of *cpu* by policy.
+
+    Raises UnsupportedArch, BrokenMap, NoModel, UnknownModel, UnknownFeature or UnknownVendor.
+    """
+    driver = driver_for(arch)
+    if driver.encode is None:
+        raise UnsupportedArch(f"cannot encode CPU data for {arch} architecture")
+    return driver.encode(cpu_map.part(driver), cpu)
+
+
+def parse_cpu_data(text: str | bytes) -> Any:  # noqa: ANN401 (each driver has its own)
+    """Read <cpudata> text; its arch attribute names the driver.
+
+    Raises MalformedXML, InvalidCPUData or UnsupportedArch.
+    """
+    root = parse_xml(text, what="CPU data")
+    name = root.get("arch")
+    if name is None:
+        raise InvalidCPUData("missing CPU data architecture")
+    for driver in DRIVERS:
+        if driver.name == name:
+            if driver.parse_data is None:
+                raise UnsupportedArch(f"cannot parse {name} CPU data")
+            return driver.parse_data(root)
+    raise InvalidCPUData(f"CPU driver '{name}' does not exist")
+
+
+def format_cpu_data(arch: Arch, data: object) -> str:
+    """Write *data* as libvirt does, without a final newline; raises UnsupportedArch."""
+    driver = driver_for(arch)
+    if driver.format_data is None:
+        raise UnsupportedArch(f"cannot format {driver.name} CPU data")
+    return driver.format_data(data)
+
+
+def baseline(
+    cpu_map: CPUMap, arch: Arch | None, cpus: Sequence[CPUDef], limits: Limits = NO_LIMITS
+) -> CPUDef:
+    """Give the guest CPU that runs on all of *cpus*; arch None: that of the first.
+
+    Raises InvalidCPU, NoModel, UnsupportedArch, BrokenMap, IncompatibleCPUs, and what the driver
+    raises for an unknown model, feature or vendor.
+    """
+    if not cpus:
+        raise InvalidCPU("no CPUs given")
+    for index, cpu in enumerate(cpus):
+        if cpu.model is None:
+            raise NoModel(f"no CPU model specified at index {index}")
+    arch = arch or cpus[0].arch
+    if arch is None:
+        raise UnsupportedArch("'none' architecture is not supported by CPU driver")
+    driver = driver_for(arch)
+    if driver.baseline is None:
+        raise UnsupportedArch(f"cannot compute baseline CPU of {arch} architecture")
+    return driver.baseline(cpu_map.part(driver), cpus, limits)
+
+
+def update(
+    cpu_map: CPUMap,
+    arch: Arch,
+    guest: CPUDef,
+    host: CPUDef | None,
+    removed_policy: FeaturePolicy = FeaturePolicy.DISABLE,
+) -> CPUDef:
+    """Give *guest* as libvirt starts it on *host*: what depends on the host is written out.
+
+    *removed_policy*: of features that QEMU took out of the guest's model and the guest does not
+    mention; libvirt 9.0.0 always disables them, 11.3.0 requires them for a guest that arrives.
+    Raises UnsupportedArch, BrokenMap, UnknownHost, and what the driver raises.
+    """
+    driver = driver_for(arch)
+    if guest.mode in _OPEN_MODES:
+        return guest
+    if driver.update is None:
+        raise UnsupportedArch(f"cannot update guest CPU for {arch} architecture")
+    return driver.update(cpu_map.part(driver), guest, host, removed_policy)
+
+
+def update_live(cpu_map: CPUMap, arch: Arch, cpu: CPUDef, live: LiveData[Any]) -> CPUDef | None:
+    """Give *cpu* as QEMU really made it; None: libvirt leaves such a definition alone.
+
+    Raises UnsupportedArch, BrokenMap, SpecificationMismatch, InvalidCPUData, UnknownModel or
+    UnknownFeature.
+    """
+    driver = driver_for(arch)
+    if driver.update_live is None:
+        return None
+    return driver.update_live(cpu_map.part(driver), cpu, live)
+
+
+def translate(cpu_map: CPUMap, arch: Arch, cpu: CPUDef, models: HypervisorModels | None) -> CPUDef:
+    """Give *cpu* with a model that is one of the hypervisor's *models* (None: it takes all).
+
+    Raises UnsupportedArch, BrokenMap, UnsupportedModel, and what the driver raises.
+    """
+    driver = driver_for(arch)
+    if cpu.mode in (Mode.HOST_MODEL, *_OPEN_MODES) or models is None or cpu.model in models:
+        return cpu
+    if cpu.fallback is not Fallback.ALLOW:
+        raise UnsupportedModel(f"CPU model {cpu.model} is not supported by hypervisor")
+    if driver.translate is None:
+        raise UnsupportedArch(f"cannot translate CPU model {cpu.model} to a supported model")
+    return driver.translate(cpu_map.part(driver), cpu, models)
+
+
+def expand(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> CPUDef:
+    """Give *cpu* with all features of its model listed, in the order of their names' bytes.
+
+    Raises UnsupportedArch, BrokenMap, NoModel or UnknownModel.
+    """
+    driver = driver_for(arch)
+    if driver.expand is not None:
+        cpu = driver.expand(cpu_map.part(driver), cpu)
+    in_order = sorted(cpu.features.items(), key=lambda feature: feature[0].encode())
+    return replace(cpu, features=MappingProxyType(dict(in_order)))
+
+
+def copy_migratable(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> CPUDef:
+    """Give *cpu* without listed features that keep a guest from migrating.
+
+    Its model is left as it is. Raises UnsupportedArch or BrokenMap.
+    """
+    blocking = non_migratable(cpu_map, arch)
+    kept = {name: policy for name, policy in cpu.features.items() if name not in blocking}
+    return replace(cpu, features=MappingProxyType(kept))
+
+
+def has_feature(cpu_map: CPUMap, arch: Arch, cpu: CPUDef, feature: str) -> bool:
+    """Whether *cpu* has *feature*, by itself or by its model.
+
+    Raises UnsupportedArch, BrokenMap, UnknownModel or UnknownFeature.
+    """
+    driver = driver_for(arch)
+    if driver.has_feature is None:
+        raise UnsupportedArch(f"cannot check guest CPU feature for {arch} architecture")
+    return driver.has_feature(cpu_map.part(driver), cpu, feature)
+
+
+def data_has_feature(
+    cpu_map: CPUMap,
+    arch: Arch,
+    data: object,
+    feature: str,
+) -> bool:
+    """Whether CPU data has *feature*; raises UnsupportedArch, BrokenMap or UnknownFeature."""
+    driver = driver_for(arch)
+    if driver.data_has_feature is None:
+        raise UnsupportedArch(f"cannot check guest CPU feature for {arch} architecture")
+    return driver.data_has_feature(cpu_map.part(driver), data, feature)
+
+
+def validate_features(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> None:
+    """Raise what libvirt would say of the first feature of *cpu* that *arch* does not have.
+
+    Raises UnsupportedArch, BrokenMap, UnknownFeature or UnsupportedPolicy.
+    """
+    driver = driver_for(arch)
+    if driver.validate_features is not None:
+        driver.validate_features(cpu_map.part(driver), cpu)
+
+
+def vendor_for_model(cpu_map: CPUMap, arch: Arch, model: str) -> str | None:
+    """Give the vendor of *model*, None if it has none or is unknown.
+
+    Raises UnsupportedArch or BrokenMap.
+    """
+    driver = driver_for(arch)
+    if driver.vendor_for_model is None:
+        return None
+    return driver.vendor_for_model(cpu_map.part(driver), model)

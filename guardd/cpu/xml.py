@@ -6,11 +6,20 @@ Source: spec cpu-x86, sections 3.2 (parsing) and 3.3 (formatting), read from lib
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple
 
+from guardd.cpu.attributes import (
+    INT_MAX,
+    ULLONG_MAX,
+    integer,
+    optional,
+    parse_unsigned,
+    required,
+    switch,
+    unsigned,
+    word,
+)
 from guardd.cpu.definition import (
     NO_FEATURES,
     TSC,
@@ -34,13 +43,10 @@ from guardd.xmldoc import Element, escape, parse_xml, string_value
 
 VENDOR_ID_LENGTH = 12  # bytes of CPUID leaf 0 EBX, EDX, ECX
 CACHE_LEVELS = range(1, 4)
-UINT_MAX = 0xFFFFFFFF
 
 _FEATURE_POLICIES: dict[str, FeaturePolicy] = {policy.value: policy for policy in FeaturePolicy}
 _HAS_MODEL = (Mode.CUSTOM, Mode.HOST_MODEL)
 _HAS_MIGRATABLE = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
-
-Word = TypeVar("Word", bound=StrEnum)
 
 
 def parse_cpu(text: str | bytes, cpu_type: CPUType | None = None) -> CPUDef:
@@ -61,89 +67,132 @@ def cpu_from_element(cpu: Element, cpu_type: CPUType | None = None) -> CPUDef:
             raise InvalidCPU(
                 "'arch' element cannot be used inside 'cpu' element with 'match' attribute"
             )
-    definition = _attributes(cpu, cpu_type)
-    if cpu_type is CPUType.HOST:
-        definition = _host_children(cpu, definition)
-    definition = _model_and_vendor(cpu, definition)
-    return replace(
-        definition,
-        topology=_topology(cpu),
-        features=_features(cpu, definition),
+    attributes = _attributes(cpu, cpu_type)
+    host = _host_children(cpu) if cpu_type is CPUType.HOST else _NOT_A_HOST
+    model = _model_and_vendor(cpu, cpu_type, attributes.mode)
+    topology = _topology(cpu)
+    features = _features(cpu, cpu_type, attributes.mode, model.name)
+    return CPUDef(
+        type=cpu_type,
+        mode=attributes.mode,
+        match=attributes.match,
+        check=attributes.check,
+        fallback=model.fallback,
+        migratable=attributes.migratable,
+        deprecated_features=attributes.deprecated_features,
+        arch=host.arch,
+        model=model.name,
+        vendor=model.vendor,
+        vendor_id=model.vendor_id,
+        microcode=host.microcode,
+        signature=host.signature,
+        tsc=host.tsc,
+        topology=topology,
         cache=_cache(cpu),
         maxphysaddr=_maxphysaddr(cpu),
+        features=features,
     )
 
 
-def _attributes(cpu: Element, cpu_type: CPUType) -> CPUDef:
+class _Attributes(NamedTuple):
+    mode: Mode | None
+    migratable: bool | None
+    match: Match = Match.EXACT
+    check: Check | None = None
+    deprecated_features: bool | None = None
+
+
+class _Host(NamedTuple):
+    arch: Arch | None
+    microcode: int | None
+    signature: Signature | None
+    tsc: TSC | None
+
+
+_NOT_A_HOST = _Host(None, None, None, None)
+
+
+class _Model(NamedTuple):
+    name: str | None
+    vendor: str | None
+    fallback: Fallback
+    vendor_id: str | None
+
+
+def _attributes(cpu: Element, cpu_type: CPUType) -> _Attributes:
     is_guest = cpu_type is CPUType.GUEST
     mode: Mode | None = Mode.CUSTOM if is_guest else None
     if (text := cpu.get("mode")) is not None:
         if not is_guest:
             raise InvalidCPU("Attribute mode is only allowed for guest CPU")
-        mode = _word(Mode, text, f"Invalid mode attribute '{text}'")
-    migratable = _switch(cpu, "migratable")
+        mode = word(Mode, text, f"Invalid mode attribute '{text}'")
+    migratable = switch(cpu, "migratable")
     if migratable is not None and mode not in _HAS_MIGRATABLE:
         raise InvalidCPU(
             "Attribute migratable is only allowed for 'host-passthrough' / 'maximum' CPU mode"
         )
     if not is_guest:
-        return CPUDef(type=cpu_type, mode=mode, migratable=migratable)
+        return _Attributes(mode, migratable)
     check = cpu.get("check", "default")
-    return CPUDef(
-        type=cpu_type,
-        mode=mode,
-        migratable=migratable,
-        match=_attribute(Match, cpu, "match", Match.EXACT),
-        check=None if check == "default" else _attribute(Check, cpu, "check", Check.PARTIAL),
-        deprecated_features=_switch(cpu, "deprecated_features"),
+    return _Attributes(
+        mode,
+        migratable,
+        match=optional(Match, cpu, "match", Match.EXACT),
+        check=None if check == "default" else optional(Check, cpu, "check", Check.PARTIAL),
+        deprecated_features=switch(cpu, "deprecated_features"),
     )
 
 
-def _host_children(cpu: Element, definition: CPUDef) -> CPUDef:
+def _host_children(cpu: Element) -> _Host:
     arch = _text(cpu, "arch")
     if not arch:
         raise InvalidCPU("Missing CPU architecture")
+    known = word(Arch, arch, f"Unknown architecture {arch}")
     microcode = signature = tsc = None
     if (element := cpu.find("microcode")) is not None:
-        microcode = _uint(element, "version", "invalid microcode version")
+        microcode = _microcode(element)
     if (element := cpu.find("signature")) is not None:
         signature = Signature(
-            family=_uint(element, "family", "Invalid CPU signature family", positive=True),
-            model=_uint(element, "model", "Invalid CPU signature model"),
-            stepping=_uint(element, "stepping", "Invalid CPU signature stepping"),
+            family=unsigned(element, "family", positive=True),
+            model=unsigned(element, "model"),
+            stepping=unsigned(element, "stepping"),
         )
     if (element := cpu.find("counter[@name='tsc']")) is not None:
-        frequency = element.get("frequency", "")
-        if not (frequency.isascii() and frequency.isdigit()):
-            raise InvalidCPU("Invalid TSC frequency")
-        tsc = TSC(frequency=int(frequency), scaling=_switch(element, "scaling", "yes", "no"))
-    return replace(
-        definition,
-        arch=_word(Arch, arch, f"Unknown architecture {arch}"),
-        microcode=microcode or None,
-        signature=signature,
-        tsc=tsc,
-    )
+        tsc = TSC(
+            frequency=unsigned(element, "frequency", limit=ULLONG_MAX),
+            scaling=switch(element, "scaling", "yes", "no"),
+        )
+    return _Host(known, microcode, signature, tsc)
 
 
-def _model_and_vendor(cpu: Element, definition: CPUDef) -> CPUDef:
-    model = _text(cpu, "model") or None
-    if definition.type is CPUType.HOST and model is None:
+def _microcode(element: Element) -> int | None:
+    text = element.get("version")
+    if text is None:
+        return None
+    version = parse_unsigned(text)
+    if version is None:
+        raise InvalidCPU("invalid microcode version")
+    return version or None
+
+
+def _model_and_vendor(cpu: Element, cpu_type: CPUType, mode: Mode | None) -> _Model:
+    element = cpu.find("model")
+    name = None if element is None else string_value(element) or None
+    if name is None and cpu_type is CPUType.HOST:
         raise InvalidCPU("Missing CPU model name")
     fallback, vendor_id = Fallback.ALLOW, None
-    element = cpu.find("model")
-    if element is not None and definition.mode in _HAS_MODEL:
+    if element is not None and mode in _HAS_MODEL:
         if text := element.get("fallback"):
-            fallback = _word(Fallback, text, "Invalid fallback attribute")
-        if (vendor_id := element.get("vendor_id")) is not None:
+            fallback = word(Fallback, text, "Invalid fallback attribute")
+        if vendor_id := element.get("vendor_id") or None:
             if len(vendor_id.encode()) != VENDOR_ID_LENGTH:
                 raise InvalidCPU("vendor_id must be exactly 12 characters long")
             if "," in vendor_id:
                 raise InvalidCPU("vendor id is invalid")
     vendor = _text(cpu, "vendor") or None
-    if vendor is not None and model is None:
+    if vendor is not None and name is None:
         raise InvalidCPU("CPU vendor specified without CPU model")
-    return replace(definition, model=model, fallback=fallback, vendor_id=vendor_id, vendor=vendor)
+    return _Model(name, vendor, fallback, vendor_id)
 
 
 def _topology(cpu: Element) -> Topology | None:
@@ -151,27 +200,29 @@ def _topology(cpu: Element) -> Topology | None:
     if element is None:
         return None
 
-    def count(name: str, default: int | None = None) -> int:
-        if default is not None and name not in element.attrib:
-            return default
-        return _uint(element, name, f"Missing or invalid '{name}' in CPU topology", positive=True)
+    def count(name: str) -> int:
+        return unsigned(element, name, positive=True)
 
+    sockets = count("sockets")
+    dies, clusters = (count(n) if n in element.attrib else 1 for n in ("dies", "clusters"))
     return Topology(
-        sockets=count("sockets"),
+        sockets=sockets,
+        dies=dies,
+        clusters=clusters,
         cores=count("cores"),
         threads=count("threads"),
-        dies=count("dies", 1),
-        clusters=count("clusters", 1),
     )
 
 
-def _features(cpu: Element, definition: CPUDef) -> Mapping[str, FeaturePolicy | None]:
+def _features(
+    cpu: Element, cpu_type: CPUType, mode: Mode | None, model: str | None
+) -> Mapping[str, FeaturePolicy | None]:
     elements = cpu.findall("feature")
     if not elements:
         return NO_FEATURES
-    if definition.model is None and definition.mode in (Mode.CUSTOM, None):
+    if model is None and mode in (Mode.CUSTOM, None):
         raise InvalidCPU("Non-empty feature list specified without CPU model")
-    is_guest = definition.type is CPUType.GUEST
+    is_guest = cpu_type is CPUType.GUEST
     features: dict[str, FeaturePolicy | None] = {}
     for element in elements:
         policy: FeaturePolicy | None = None
@@ -196,23 +247,22 @@ def _cache(cpu: Element) -> Cache | None:
         raise InvalidCPU("at most one CPU cache element may be specified")
     level = None
     if "level" in elements[0].attrib:
-        problem = "invalid CPU cache level, must be in range [1,3]"
-        level = _uint(elements[0], "level", problem)
+        level = integer(elements[0], "level")
         if level not in CACHE_LEVELS:
-            raise InvalidCPU(problem)
-    return Cache(level=level, mode=_required(CacheMode, elements[0], "mode"))
+            raise InvalidCPU("invalid CPU cache level, must be in range [1,3]")
+    return Cache(level=level, mode=required(CacheMode, elements[0], "mode"))
 
 
 def _maxphysaddr(cpu: Element) -> MaxPhysAddr | None:
     element = cpu.find("maxphysaddr")
     if element is None:
         return None
-    mode = _required(PhysAddrMode, element, "mode")
+    mode = required(PhysAddrMode, element, "mode")
     bits = limit = None
     if "bits" in element.attrib:
-        bits = _uint(element, "bits", "Invalid 'bits' in CPU maxphysaddr")
+        bits = integer(element, "bits")
     if "limit" in element.attrib:
-        limit = _uint(element, "limit", "Invalid 'limit' in CPU maxphysaddr", positive=True)
+        limit = unsigned(element, "limit", positive=True, limit=INT_MAX)
         if mode is not PhysAddrMode.PASSTHROUGH:
             raise InvalidCPU(
                 "attribute 'limit' is only supported for maxphysaddr mode 'passthrough'"
@@ -223,47 +273,6 @@ def _maxphysaddr(cpu: Element) -> MaxPhysAddr | None:
 def _text(cpu: Element, name: str) -> str:
     element = cpu.find(name)
     return "" if element is None else string_value(element)
-
-
-def _word(words: type[Word], text: str, problem: str) -> Word:
-    try:
-        return words(text)
-    except ValueError:
-        raise InvalidCPU(problem) from None
-
-
-def _attribute(words: type[Word], element: Element, name: str, default: Word) -> Word:
-    text = element.get(name)
-    return default if text is None else _word(words, text, _invalid_value(element, name))
-
-
-def _required(words: type[Word], element: Element, name: str) -> Word:
-    text = element.get(name)
-    if text is None:
-        raise InvalidCPU(f"Missing required attribute '{name}' in element '{element.tag}'")
-    return _word(words, text, _invalid_value(element, name))
-
-
-def _invalid_value(element: Element, name: str) -> str:
-    value = element.get(name)
-    return f"Invalid value for attribute '{name}' in element '{element.tag}': '{value}'."
-
-
-def _switch(element: Element, name: str, on: str = "on", off: str = "off") -> bool | None:
-    text = element.get(name)
-    if text is None:
-        return None
-    if text not in (on, off):
-        raise InvalidCPU(_invalid_value(element, name))
-    return text == on
-
-
-def _uint(element: Element, name: str, problem: str, *, positive: bool = False) -> int:
-    text = element.get(name, "")
-    value = int(text) if text.isascii() and text.isdigit() else -1
-    if not int(positive) <= value <= UINT_MAX:
-        raise InvalidCPU(problem)
-    return value
 
 
 def format_cpu(cpu: CPUDef, *, clusters: bool = True) -> str:

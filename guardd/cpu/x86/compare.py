@@ -78,8 +78,3 @@ def compare(x86: X86Map, host: CPUDef, cpu: CPUDef) -> Comparison:
     if cpu.type is CPUType.GUEST and cpu.match is Match.STRICT:
         return Comparison.incompatible(Difference.EXTRA, *x86.names(extra))
     return Comparison(CompareResult.SUPERSET)
-
-
-def features(x86: X86Map, cpu: CPUDef) -> frozenset[str]:
-    """Name all features that *cpu* has; raises UnknownModel or UnknownFeature."""
-    return frozenset(x86.names(all_bits(x86, cpu)))

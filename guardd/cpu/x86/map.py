@@ -5,38 +5,29 @@ Source: spec cpu-x86, sections 1.2-1.4 (elements) and 2 (the bit set that stands
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
 
+from guardd.cpu.attributes import UINT_MAX, parse_unsigned
 from guardd.cpu.definition import Signature
 from guardd.cpu.map import ReadFile, read_map
-from guardd.errors import BrokenMap, UnknownFeature, UnknownModel
+from guardd.cpu.x86.data import SIGNATURE, VENDOR, CPUData, Register, read_items
+from guardd.cpu.x86.internal import INTERNAL
+from guardd.errors import BrokenMap, InvalidCPUData, UnknownFeature, UnknownModel
 from guardd.xmldoc import Element
 
 VENDOR_STRING_LENGTH = 12
 REGISTER_BITS = 32
 STEPPINGS = range(16)
-UINT_MAX = 0xFFFFFFFF
-
-_C_NUMBER = re.compile(r"0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*)")
-
-
-class Register(NamedTuple):
-    """Where 32 bits of CPU data live: a CPUID leaf's register, or half of an MSR."""
-
-    source: str  # "cpuid" or "msr"
-    leaf: int  # EAX on input, or the MSR's index
-    subleaf: int  # ECX on input; 0 for an MSR
-    name: str  # eax, ebx, ecx, edx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """A vendor and the 12 bytes that CPUID leaf 0 gives for it."""
+    """A vendor and the bits that CPUID leaf 0 has for it."""
 
     name: str
-    string: str
+    bits: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +74,31 @@ class Model:
     added: tuple[str, ...] = ()
 
 
+# registers that count even where no feature of the map uses them
+_RESERVED = {
+    register: number * REGISTER_BITS
+    for number, register in enumerate(
+        dict.fromkeys([SIGNATURE, *VENDOR, *(register for register, _ in INTERNAL.values())])
+    )
+}
+_INTERNAL_FEATURES = {
+    name: Feature(name=name, bits=value << _RESERVED[register])
+    for name, (register, value) in INTERNAL.items()
+}
+
+
 @dataclass(slots=True)
 class X86Map:
-    """Vendors, features and models in map order; filled while the map is read, then only read."""
+    """Vendors, features and models in map order; filled while the map is read, then only read.
+
+    `positions`: the number of each register's bit 0 in the integers of this map.
+    """
 
     vendors: dict[str, Vendor] = field(default_factory=dict)
     features: dict[str, Feature] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     canonical: dict[str, str] = field(default_factory=dict)
-    positions: dict[Register, int] = field(default_factory=dict)
+    positions: dict[Register, int] = field(default_factory=_RESERVED.copy)
 
     def model(self, name: str) -> Model:
         """Give the model called *name*; raises UnknownModel."""
@@ -113,9 +120,49 @@ class X86Map:
             return ()
         return tuple(f.name for f in self.features.values() if f.bits & bits == f.bits)
 
-    def position(self, register: Register) -> int:
-        """Give the number of *register*'s bit 0 in the integers of this map."""
-        return self.positions.setdefault(register, len(self.positions) * REGISTER_BITS)
+    def union(self, names: Iterable[str]) -> int:
+        """Give the bits of the features called *names*; unknown names are left out."""
+        bits = 0
+        for name in names:
+            if name in self.features:
+                bits |= self.features[name].bits
+        return bits
+
+    def take(self, bits: int) -> tuple[str, ...]:
+        """Name the features in *bits*, in map order, each without the bits of those before it."""
+        names = []
+        for feature in self.features.values():
+            if not bits:
+                break
+            if feature.bits & bits == feature.bits:
+                names.append(feature.name)
+                bits &= ~feature.bits
+        return tuple(names)
+
+    def any_feature(self, name: str) -> Feature:
+        """Give the map's or the internal feature called *name*; raises UnknownFeature."""
+        feature = self.features.get(name) or _INTERNAL_FEATURES.get(name)
+        if feature is None:
+            raise UnknownFeature(f"unknown CPU feature {name}")
+        return feature
+
+    def vendor(self, bits: int) -> Vendor | None:
+        """Give the first vendor all of whose bits are in *bits*, if any."""
+        return next((v for v in self.vendors.values() if v.bits & bits == v.bits), None)
+
+    def bits(self, data: CPUData) -> int:
+        """Give the bits of *data* in the registers of this map; others are left out."""
+        bits = 0
+        for register, value in data.registers.items():
+            position = self.positions.get(register)
+            if position is not None:
+                bits |= value << position
+        return bits
+
+    def data(self, bits: int) -> CPUData:
+        """Give the CPU data that *bits* stand for."""
+        values = {r: bits >> position & UINT_MAX for r, position in self.positions.items()}
+        return CPUData(MappingProxyType({r: value for r, value in values.items() if value}))
 
     def add(self, kind: str, name: str, element: Element) -> None:
         """Take one element of the map (see `guardd.cpu.map.read_map`); raises BrokenMap."""
@@ -135,36 +182,25 @@ class X86Map:
             raise BrokenMap(f"Missing vendor string for CPU vendor {name}")
         if len(string.encode()) != VENDOR_STRING_LENGTH:
             raise BrokenMap(f"Invalid CPU vendor string '{string}'")
-        self.vendors[name] = Vendor(name=name, string=string)
+        text = string.encode()
+        words = (int.from_bytes(text[at : at + 4], "little") for at in range(0, len(text), 4))
+        bits = self.bits(CPUData(dict(zip(VENDOR, words, strict=True))))
+        self.vendors[name] = Vendor(name=name, bits=bits)
 
     def _add_feature(self, name: str, element: Element) -> None:
         if name in self.features:
             raise BrokenMap(f"CPU feature {name} already defined")
-        items = [child for child in element if child.tag != "alias"]
         if not len(element):
             raise BrokenMap(f"no x86 CPU data found for feature {name}")
-        bits = 0
-        for item in items:
-            bits |= self._item_bits(name, item)
+        try:
+            registers = read_items(element)
+        except InvalidCPUData as exc:
+            raise BrokenMap(f"{exc} of CPU feature {name}") from exc
+        for register in registers:
+            self.positions.setdefault(register, len(self.positions) * REGISTER_BITS)
+        bits = self.bits(CPUData(registers))
         migratable = element.get("migratable") != "no"
         self.features[name] = Feature(name=name, bits=bits, migratable=migratable)
-
-    def _item_bits(self, feature: str, item: Element) -> int:
-        source = "cpuid" if item.tag == "cpuid" else "msr"
-        if source == "cpuid":
-            leaf = _number(feature, item, "eax_in")
-            subleaf = _number(feature, item, "ecx_in", 0)
-            values = {
-                name: _number(feature, item, name, 0) for name in ("eax", "ebx", "ecx", "edx")
-            }
-        else:
-            leaf, subleaf = _number(feature, item, "index"), 0
-            values = {name: _number(feature, item, name) for name in ("eax", "edx")}
-        bits = 0
-        for name, value in values.items():
-            if value:
-                bits |= value << self.position(Register(source, leaf, subleaf, name))
-        return bits
 
     def _add_model(self, name: str, element: Element) -> None:
         if name in self.models:
@@ -319,18 +355,4 @@ def _yes(model: str, element: Element, attribute: str) -> bool:
 
 
 def _decimal(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
-
-
-def _number(feature: str, element: Element, name: str, default: int | None = None) -> int:
-    """Read a number in C syntax: 0x hexadecimal, leading 0 octal, else decimal."""
-    text = element.get(name)
-    if text is None and default is not None:
-        return default
-    match = _C_NUMBER.fullmatch(text or "")
-    if match is not None:
-        hexadecimal, octal, decimal = match.groups()
-        value = int(hexadecimal or octal or decimal, 16 if hexadecimal else 8 if octal else 10)
-        if value <= UINT_MAX:
-            return value
-    raise BrokenMap(f"Invalid {element.tag} of CPU feature {feature}: {name}='{text}'")
+    return None if text is None else parse_unsigned(text)

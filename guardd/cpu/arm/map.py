@@ -1,0 +1,79 @@
+"""The arm part of the CPU map: models by part number (spec cpu-other-arches, arm)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from guardd.cpu.map import ReadFile, read_map
+from guardd.errors import BrokenMap
+from guardd.xmldoc import Element
+
+_HEX = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,8})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A CPU model: its vendor and the part number in MIDR_EL1."""
+
+    name: str
+    vendor: str | None
+    part: int
+
+
+@dataclass(slots=True)
+class ArmMap:
+    """Vendors by name with their codes, features, models; filled while the map is read."""
+
+    vendors: dict[str, int] = field(default_factory=dict)
+    features: dict[str, None] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+
+    def add(self, kind: str, name: str, element: Element) -> None:
+        """Take one element of the map (see `guardd.cpu.map.read_map`); raises BrokenMap."""
+        match kind:
+            case "vendor":
+                self._add_vendor(name, element)
+            case "feature":
+                if name in self.features:
+                    raise BrokenMap(f"CPU feature {name} already defined")
+                self.features[name] = None
+            case _:
+                self._add_model(name, element)
+
+    def _add_vendor(self, name: str, element: Element) -> None:
+        if name in self.vendors:
+            raise BrokenMap(f"CPU vendor {name} already defined")
+        value = _value(element, f"CPU vendor {name}")
+        if value in self.vendors.values():
+            raise BrokenMap(f"CPU vendor value 0x{value:02x} already defined")
+        self.vendors[name] = value
+
+    def _add_model(self, name: str, element: Element) -> None:
+        if name in self.models:
+            raise BrokenMap(f"CPU model {name} already defined")
+        vendor = None
+        if (child := element.find("vendor")) is not None:
+            vendor = child.get("name")
+            if not vendor:
+                raise BrokenMap(f"Invalid vendor element in CPU model {name}")
+            if vendor not in self.vendors:
+                raise BrokenMap(f"Unknown vendor {vendor} referenced by CPU model {name}")
+        pvr = element.find("pvr")
+        if pvr is None:
+            raise BrokenMap(f"Missing PVR information for CPU model {name}")
+        self.models[name] = Model(name=name, vendor=vendor, part=_value(pvr, f"CPU model {name}"))
+
+
+def load(read: ReadFile) -> ArmMap:
+    """Read the arm section of the CPU map through *read*; raises BrokenMap."""
+    arm = ArmMap()
+    read_map(read, "arm", arm.add)
+    return arm
+
+
+def _value(element: Element, owner: str) -> int:
+    found = _HEX.fullmatch(element.get("value", ""))
+    if found is None:
+        raise BrokenMap(f"Missing or invalid {element.tag} value in {owner}")
+    return int(found[1], 16)

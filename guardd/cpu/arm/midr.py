@@ -1,0 +1,25 @@
+"""What an Arm core says it is: MIDR_EL1 (Arm ARM, D24.2: Main ID Register)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MIDR:
+    """The fields that tell cores apart: who made it, which part, major and minor revision."""
+
+    implementer: int
+    variant: int
+    part: int
+    revision: int
+
+    @classmethod
+    def of(cls, register: int) -> MIDR:
+        """Read the register's value, as Linux shows it in sysfs."""
+        return cls(
+            implementer=register >> 24 & 0xFF,
+            variant=register >> 20 & 0xF,
+            part=register >> 4 & 0xFFF,
+            revision=register & 0xF,
+        )
