@@ -54,6 +54,7 @@ __all__ = [
     "format_cpu_data",
     "has_feature",
     "has_features",
+    "hidden_features",
     "load_map",
     "match_pvr",
     "models",
@@ -160,6 +161,17 @@ def features(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> frozenset[str]:
     if driver.features is None:
         return frozenset()
     return driver.features(cpu_map.part(driver), cpu)
+
+
+def hidden_features(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> frozenset[str]:
+    """Name the features of *cpu* that it has no way to see: nothing can depend on them.
+
+    Raises UnsupportedArch, BrokenMap, UnknownModel or UnknownFeature.
+    """
+    driver = driver_for(arch)
+    if driver.hidden_features is None:
+        return frozenset()
+    return driver.hidden_features(cpu_map.part(driver), cpu)
 
 
 def non_migratable(cpu_map: CPUMap, arch: Arch) -> frozenset[str]:

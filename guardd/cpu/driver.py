@@ -137,6 +137,7 @@ class Driver(Generic[Map, Data]):
 
     `load` builds the family's part of the CPU map. `compare` takes (map, host, cpu). `features`
     takes (map, cpu) and gives the names of all features the CPU has, those of its model included.
+    `hidden_features` takes the same and names those that the CPU has no way to see.
     `asks_qemu` takes (map) and says whether its libvirt lets check='partial' pass by QEMU's word.
     `compat_check` takes (map, model name) and says whether libvirt's check='partial' is a
     comparison for that model, and not a question to QEMU. `updates_live`: libvirt replaces the
@@ -151,6 +152,7 @@ class Driver(Generic[Map, Data]):
     features: Callable[[Map, CPUDef], frozenset[str]] | None = None
     models: Callable[[Map], tuple[str, ...]] | None = None
     non_migratable: Callable[[Map], frozenset[str]] | None = None
+    hidden_features: Callable[[Map, CPUDef], frozenset[str]] | None = None
     asks_qemu: Callable[[Map], bool] | None = None
     compat_check: Callable[[Map, str], bool] | None = None
     updates_live: bool = False

@@ -183,10 +183,12 @@ def _missing(case: Case) -> tuple[str, ...]:
         case.asked, vendor=None, match=Match.EXACT, features=MappingProxyType(only_wanted)
     )
     names = cpu.compare(case.cpu_map, case.guest.arch, host_model, wanted).subjects
-    surely_given = ONLY_BY_NAME
-    if names and case.asked.model is not None:
-        surely_given |= model_gives(case.cpu_map, case.reference, case.guest.arch, case.asked.model)
-    return tuple(name for name in names if name not in surely_given)
+    if not names:
+        return ()
+    harmless = ONLY_BY_NAME | cpu.hidden_features(case.cpu_map, case.guest.arch, case.asked)
+    if case.asked.model is not None:
+        harmless |= model_gives(case.cpu_map, case.reference, case.guest.arch, case.asked.model)
+    return tuple(name for name in names if name not in harmless)
 
 
 def _downgrade(case: Case, missing: Iterable[str]) -> list[Finding]:

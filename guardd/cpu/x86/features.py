@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
+from guardd.cpu.attributes import UINT_MAX
 from guardd.cpu.definition import CPUDef, CPUType, FeaturePolicy
 from guardd.cpu.driver import Encoded
 from guardd.cpu.x86.compare import all_bits, asked_bits
@@ -12,12 +13,37 @@ from guardd.cpu.x86.data import CPUData
 from guardd.cpu.x86.map import X86Map
 from guardd.errors import NoModel, UnknownFeature, UnknownModel, UnknownVendor
 
+# the CPUID feature without which an MSR is not there (Intel SDM vol. 4, table 2-2)
+_MSR_ENUMERATED_BY = {
+    0xCF: "core-capability",
+    0x10A: "arch-capabilities",
+    **dict.fromkeys(range(0x480, 0x492), "vmx"),
+}
+
 _NAMED = frozenset({FeaturePolicy.REQUIRE, FeaturePolicy.DISABLE})
 
 
 def features(x86: X86Map, cpu: CPUDef) -> frozenset[str]:
     """Name all features that *cpu* has; raises UnknownModel or UnknownFeature."""
     return frozenset(x86.names(all_bits(x86, cpu)))
+
+
+def hidden_features(x86: X86Map, cpu: CPUDef) -> frozenset[str]:
+    """Name the features that *cpu* could only read from an MSR that it does not have.
+
+    Raises UnknownModel or UnknownFeature.
+    """
+    bits = all_bits(x86, cpu)
+    absent = {
+        index
+        for index, name in _MSR_ENUMERATED_BY.items()
+        if name not in x86.features or not x86.features[name].bits & bits
+    }
+    hidden = 0
+    for register, position in x86.positions.items():
+        if register.source == "msr" and register.leaf in absent:
+            hidden |= UINT_MAX << position
+    return frozenset(x86.names(bits & hidden))
 
 
 def expand(x86: X86Map, cpu: CPUDef) -> CPUDef:
