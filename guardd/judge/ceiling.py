@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from guardd import cpu
-from guardd.cpu import CPUMap
-from guardd.cpu.definition import Mode
+from guardd.cpu import CPUMap, ppc64
+from guardd.cpu.definition import Arch, Mode
 from guardd.cpu.ppc64 import generation
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.case import Case
@@ -35,6 +35,8 @@ def judge_ceiling(case: Case) -> list[Finding]:
 
 def validate_ceiling(cpu_map: CPUMap, ceiling: Ceiling) -> None:
     """Raise BadConfig where *ceiling* cannot be used with this CPU map."""
+    if not _has_order(ceiling.arch):
+        raise BadConfig(f"ceiling for {ceiling.arch}: its CPUs are not older or newer to libvirt")
     try:
         if cpu.has_features(ceiling.arch):
             cpu.features(cpu_map, ceiling.arch, ceiling.cpu)
@@ -44,9 +46,14 @@ def validate_ceiling(cpu_map: CPUMap, ceiling: Ceiling) -> None:
         raise BadConfig(f"ceiling for {ceiling.arch}: {exc}") from exc
 
 
+def _has_order(arch: Arch) -> bool:
+    """Whether one CPU of *arch* can be told to have more than another."""
+    return cpu.has_features(arch) or arch in ppc64.DRIVER.archs
+
+
 def _ceiling_for(case: Case) -> Ceiling | None:
     for ceiling in case.policy.ceilings:
-        if cpu.same_family(ceiling.arch, case.guest.arch):
+        if cpu.same_family(ceiling.arch, case.guest.arch) and _has_order(ceiling.arch):
             return ceiling
     return None
 

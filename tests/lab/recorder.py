@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tests.lab.host import Host
 
-HOOK = "/etc/libvirt/hooks/qemu"
+HOOK = "/etc/libvirt/hooks/qemu.d/90-recorder"  # beside a hook that is installed
 _CALLS = "/run/guardd-lab-calls"
 
 _SCRIPT = f"""\
