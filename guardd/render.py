@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from guardd.judge.finding import Code, Decision, Enforcement, Finding, Verdict
+from guardd.judge.finding import Code, Decision, Enforcement, Finding, Operation, Verdict
 
 SHOWN_NAMES = 2  # in the one line; the rest is counted
 SHOWN_LENGTH = 80  # of a name that somebody else chose
@@ -57,7 +57,9 @@ def hook_line(verdict: Verdict) -> str:
     """Give the one line that says why; without a line end."""
     guest = printable(verdict.domain)
     if not verdict.findings:
-        return f"cpu-guardd: {guest} fits this host ({verdict.host_cpu or 'nothing to compare'})"
+        # what an arriving guest really has may show only at its `prepare`
+        fits = "fits" if verdict.operation is Operation.PREPARE else "may arrive on"
+        return f"cpu-guardd: {guest} {fits} this host ({verdict.host_cpu or 'nothing to compare'})"
     first, names = _first_group(verdict)
     if first.code.is_doubt:
         reason = f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"

@@ -47,7 +47,7 @@ def main() -> None:
     say("A guest that this host cannot honour does not, and the person at virsh reads why")
     show(source, "virsh start web2")
     say("The journal explains it at length")
-    show(source, "journalctl --sync; journalctl -x -o cat -n 1 GUARDD_DOMAIN=web2")
+    show(source, "journalctl --sync; journalctl -q -x -n 1 GUARDD_DOMAIN=web2")
     show(source, "cpu-guardctl explain web2")
 
     say("The other host may give no more than a Penryn: the live migration is refused there")
@@ -64,8 +64,9 @@ def main() -> None:
 
     for host in (source, destination):
         host.reset()
-    say(f"Done in {time.monotonic() - begun:.0f} s. The hosts stay up: python3 tests/lab/lab.py sh")
-    say("hosta virsh list. To take them down: python3 tests/lab/lab.py down")
+    say(f"Done in {time.monotonic() - begun:.0f} s. The hosts stay up, and can be looked at:")
+    print("python3 tests/lab/lab.py sh hosta virsh list --all")
+    print("python3 tests/lab/lab.py down")
 
 
 if __name__ == "__main__":
