@@ -15,7 +15,8 @@ import click
 import pytest
 
 import guardd
-from guardd import daemon, files, render, wire
+from guardd import __main__ as daemon
+from guardd import files, render, wire
 from guardd.config import KEYS, Config, parse_config
 from guardd.ctl import hook
 from guardd.ctl.main import main as cpu_guardctl

@@ -1,0 +1,29 @@
+"""What many tests start from."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from guardd.cpu import CPUMap
+from guardd.probe.cpu_map import DIRECTORY, read_cpu_map
+from tests.recordings import small_map
+
+# no deadline for one example: a busy machine is no finding
+settings.register_profile("default", deadline=None, max_examples=100)
+settings.register_profile("thorough", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def cpu_map() -> CPUMap:
+    """Read the CPU map that this machine's libvirt installed."""
+    if not (DIRECTORY / "index.xml").exists():
+        pytest.skip(f"no libvirt here: {DIRECTORY} is missing")
+    return read_cpu_map()
+
+
+@pytest.fixture(scope="session")
+def own_map() -> CPUMap:
+    """Read the small CPU map of tests/data, the same on every machine."""
+    return small_map()

@@ -1,0 +1,147 @@
+"""Domain XML as the hook gets it, and as it should never be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardd.cpu.definition import Arch, Check, FeaturePolicy
+from guardd.errors import GuardError, InvalidCPU, InvalidDomain, MalformedXML
+from guardd.facts.domain import Guest, parse_domain
+from guardd.xmldoc import escape
+from tests.recordings import recorded
+
+OS = "<os><type arch='x86_64' machine='q35'>hvm</type></os>"
+
+SECRETS = """<domain type='kvm'>
+  <name>web1</name>
+  <uuid>7d0a5d4e-30d5-4a4b-9a5f-9d3c8f6c2f0e</uuid>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <cpu mode='host-passthrough'/>
+  <launchSecurity type='sev'><dhCert>sekrit-cert</dhCert><session>sekrit-session</session>
+  </launchSecurity>
+  <metadata><app:x xmlns:app='http://example.org/app'>sekrit-token</app:x></metadata>
+  <devices>
+    <graphics type='vnc' port='-1' passwd='sekrit-vnc'/>
+    <disk type='network'><auth username='u'><secret type='ceph' usage='sekrit-usage'/></auth></disk>
+  </devices>
+  <qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+    <qemu:env name='PASSWORD' value='sekrit-env'/>
+  </qemu:commandline>
+</domain>"""
+
+
+def test_all_pieces() -> None:
+    """What libvirt writes for a running guest, recorded on a host of libvirt 9.0.0."""
+    guest = parse_domain(recorded("x86_64-guest-haswell-in-force-kvm"))
+
+    assert ("web1", "7d0a5d4e-30d5-4a4b-9a5f-9d3c8f6c2f0e") == (guest.name, guest.uuid)
+    assert ("kvm", Arch.X86_64) == (guest.virt_type, guest.arch)
+    assert ("pc-q35-7.2", "/usr/bin/qemu-system-x86_64") == (guest.machine, guest.emulator)
+    assert guest.cpu is not None
+    assert ("Haswell-noTSX", Check.FULL) == (guest.cpu.model, guest.cpu.check)
+    assert FeaturePolicy.REQUIRE is guest.cpu.features["vme"]
+    assert FeaturePolicy.DISABLE is guest.cpu.features["avx2"]
+
+
+def test_only_what_must_be_there() -> None:
+    """A file given to cpu-guardctl may lack all that libvirt fills in."""
+    text = "<domain type='qemu'><name>a</name><os><type arch='ppc64le'>hvm</type></os></domain>"
+
+    assert Guest(name="a", uuid=None, virt_type="qemu", arch=Arch.PPC64LE) == parse_domain(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "problem"),
+    [
+        pytest.param("", MalformedXML, "not well-formed", id="nothing"),
+        pytest.param("<capabilities/>", InvalidDomain, "root element is 'capabilities'", id="root"),
+        pytest.param(
+            "<domain xmlns='http://example.org'/>", InvalidDomain, "root element", id="namespace"
+        ),
+        pytest.param(f"<domain><name>a</name>{OS}</domain>", InvalidDomain, "no type", id="type"),
+        pytest.param(
+            f"<domain type=''><name>a</name>{OS}</domain>", InvalidDomain, "no type", id="no type"
+        ),
+        pytest.param(f"<domain type='kvm'>{OS}</domain>", InvalidDomain, "no name", id="name"),
+        pytest.param(
+            f"<domain type='kvm'><name/>{OS}</domain>", InvalidDomain, "no name", id="empty name"
+        ),
+        pytest.param(
+            "<domain type='kvm'><name>a</name></domain>", InvalidDomain, "os/type/@arch", id="os"
+        ),
+        pytest.param(
+            "<domain type='kvm'><name>a</name><os><type>hvm</type></os></domain>",
+            InvalidDomain,
+            "os/type/@arch",
+            id="arch",
+        ),
+        pytest.param(
+            "<domain type='kvm'><name>a</name><os><type arch='pdp11'>hvm</type></os></domain>",
+            InvalidDomain,
+            "unknown architecture 'pdp11'",
+            id="unknown arch",
+        ),
+        pytest.param(
+            f"<domain type='kvm'><name>a</name>{OS}<cpu mode='best'/></domain>",
+            InvalidCPU,
+            "mode",
+            id="mode",
+        ),
+        pytest.param(
+            f"<domain type='kvm'><name>a</name>{OS}<cpu><feature name='avx'/></cpu></domain>",
+            InvalidCPU,
+            "without CPU model",
+            id="features without a model",
+        ),
+    ],
+)
+def test_refused(text: str, error: type[GuardError], problem: str) -> None:
+    """Each says what is wrong, so that a doubt can be explained."""
+    with pytest.raises(error) as caught:
+        parse_domain(text)
+
+    assert problem in str(caught.value)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1))
+def test_any_name(name: str) -> None:
+    """libvirt lets a name be any UTF-8 but '/' and control characters."""
+    # XML 1.0 has no place for these two
+    name = name.replace("\ufffe", "").replace("\uffff", "") or "a"
+    text = f"<domain type='kvm'><name>{escape(name)}</name>{OS}</domain>"
+
+    assert name == parse_domain(text).name
+
+
+def test_the_first_of_two_counts() -> None:
+    """libvirt takes the first <cpu>; the guard must look at the same one."""
+    text = f"<domain type='kvm'><name>a</name>{OS}<cpu><model>Nehalem</model></cpu>"
+    guest = parse_domain(text + "<cpu><model>EPYC</model></cpu></domain>")
+
+    assert guest.cpu is not None
+    assert "Nehalem" == guest.cpu.model
+
+
+def test_secrets_do_not_leave_the_file() -> None:
+    """On migrate and restore the XML carries passwords; a Guest is printed in tracebacks."""
+    assert "sekrit" in SECRETS
+
+    assert "sekrit" not in repr(parse_domain(SECRETS))
+
+
+@pytest.mark.parametrize("broken", ["type='kvm'", "<name>web1</name>", "arch='x86_64'"])
+def test_secrets_do_not_leave_in_errors(broken: str) -> None:
+    """The sentence of a doubt is shown on stderr and kept in the journal."""
+    with pytest.raises(InvalidDomain) as caught:
+        parse_domain(SECRETS.replace(broken, ""))
+
+    assert "sekrit" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", range(0, len(SECRETS), 41))
+def test_secrets_do_not_leave_when_truncated(size: int) -> None:
+    """libxml2's messages quote names of elements, never their text."""
+    with pytest.raises(MalformedXML) as caught:
+        parse_domain(SECRETS[:size])
+
+    assert "sekrit" not in str(caught.value)

@@ -1,0 +1,57 @@
+"""The recordings below tests/data by name; tests/data/README.md says where each is from."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from guardd.cpu import CPUMap, load_map
+from guardd.facts.capabilities import parse_capabilities
+from guardd.facts.domcaps import parse_domcaps
+from guardd.facts.snapshot import HostSnapshot
+
+DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).parent.parent
+HOOK = ROOT / "hooks" / "qemu"
+
+
+def recorded(name: str) -> str:
+    """Give the text of tests/data/NAME.xml."""
+    return (DATA / f"{name}.xml").read_text(encoding="utf-8")
+
+
+def small_map() -> CPUMap:
+    """Load the CPU map of our own: a handful of models, each with few features."""
+    return load_map(lambda name: (DATA / "cpu_map" / name).read_bytes())
+
+
+def small_map_of_libvirt_9() -> CPUMap:
+    """Load the same as libvirt 9 would have it, which leaves no question to QEMU."""
+
+    def read(name: str) -> bytes:
+        text = (DATA / "cpu_map" / name).read_bytes()
+        return text.replace(b"<check partial='compat'/>", b"")
+
+    return load_map(read)
+
+
+def recorded_host(name: str) -> HostSnapshot:
+    """Give the snapshot of a recorded host: its capabilities, all its domain capabilities."""
+    (capabilities,) = DATA.glob(f"*-{name}-capabilities.xml")
+    supported = parse_capabilities(capabilities.read_bytes())
+    paths = [*DATA.glob(f"*-{name}-kvm.xml"), *DATA.glob(f"*-{name}-tcg.xml")]
+    snapshot = HostSnapshot(
+        hostname=name,
+        taken="2026-11-22T21:00:00Z",
+        libvirt="9.0.0",
+        arch=supported.arch,
+        host_cpu=supported.host_cpu,
+        hypervisors=tuple(parse_domcaps(path.read_bytes()) for path in sorted(paths)),
+        fingerprint=MappingProxyType({"kernel": "6.1.0"}),
+    )
+    machines = {
+        support.arch: MappingProxyType(
+            {name: canonical for name, canonical in support.machines if name != canonical}
+        )
+        for support in supported.guests
+    }
+    return replace(snapshot, machines=MappingProxyType(machines))

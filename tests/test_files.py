@@ -1,0 +1,159 @@
+"""What is read from and kept on disk."""
+
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from guardd import files
+from guardd.config import parse_config
+from guardd.errors import BadConfig, BadSnapshot
+from guardd.facts.snapshot import Origin
+from guardd.judge.finding import Answer
+from tests.recordings import recorded_host
+
+HASWELL = recorded_host("haswell")
+
+
+def mode_of(path: Path) -> int:
+    """Give the permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_no_configuration(tmp_path: Path) -> None:
+    """Neither file nor folder: the defaults."""
+    assert [] == files.config_files(tmp_path) == files.config_files(tmp_path / "nowhere")
+
+
+def test_drop_ins_in_order_of_name(tmp_path: Path) -> None:
+    """Whenever they were written, after the file itself; others in the folder are not read."""
+    drop_ins = tmp_path / files.DROP_INS
+    drop_ins.mkdir()
+    (drop_ins / "90-site.toml").write_text("# site")
+    (drop_ins / "10-pool.toml").write_text("# pool")
+    (drop_ins / "95-old.toml.bak").write_text("# old")
+    (tmp_path / files.CONFIG).write_text("# main")
+
+    assert [
+        (str(tmp_path / files.CONFIG), b"# main"),
+        (str(drop_ins / "10-pool.toml"), b"# pool"),
+        (str(drop_ins / "90-site.toml"), b"# site"),
+    ] == files.config_files(tmp_path)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """It is not the same as no file."""
+    (tmp_path / files.CONFIG).mkdir()
+
+    with pytest.raises(BadConfig, match=r"cannot read .*guardd\.toml: Is a directory"):
+        files.config_files(tmp_path)
+
+
+def test_the_last_good_configuration(tmp_path: Path) -> None:
+    """A start on a bad file goes by it."""
+    found = [("guardd.toml", b'mode = "warn"'), ("10.toml", 'mode = "observe" # für'.encode())]
+
+    files.keep_config(found, tmp_path)
+
+    assert parse_config(found) == files.kept_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, b"", b"\xff", b"7", b'[["guardd.toml", "mode = 7"]]', b'[["a"]]', b"[[1, 2]]"],
+)
+def test_no_good_configuration(data: bytes | None, tmp_path: Path) -> None:
+    """None was kept, or what was kept is good no more: then there is none, and no error."""
+    if data is not None:
+        (tmp_path / files.GOOD_CONFIG).write_bytes(data)
+
+    assert files.kept_config(tmp_path) is None
+
+
+def test_snapshot_kept_and_read(tmp_path: Path) -> None:
+    """The next run finds what this one knew."""
+    files.keep_snapshot(HASWELL, tmp_path)
+
+    assert replace(HASWELL, origin=Origin.KEPT) == files.kept_snapshot(tmp_path)
+
+
+def test_no_snapshot(tmp_path: Path) -> None:
+    """None was ever kept: that is no error."""
+    assert files.kept_snapshot(tmp_path) is None
+    assert files.kept_snapshot(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\0" * 4096])
+def test_a_bad_snapshot(data: bytes, tmp_path: Path) -> None:
+    """What a crash or another program left."""
+    (tmp_path / files.SNAPSHOT).write_bytes(data)
+
+    with pytest.raises(BadSnapshot):
+        files.kept_snapshot(tmp_path)
+
+
+def test_a_snapshot_that_cannot_be_read(tmp_path: Path) -> None:
+    """The path is said."""
+    (tmp_path / files.SNAPSHOT).mkdir()
+
+    with pytest.raises(BadSnapshot, match=r"cannot read .*snapshot\.json: Is a directory"):
+        files.kept_snapshot(tmp_path)
+
+
+def test_a_huge_snapshot_is_not_read_into_memory(tmp_path: Path) -> None:
+    """A sparse file of a terabyte costs nothing to write."""
+    with (tmp_path / files.SNAPSHOT).open("wb") as file:
+        os.truncate(file.fileno(), 1 << 40)
+
+    with pytest.raises(BadSnapshot, match="has more than 67108864 bytes"):
+        files.kept_snapshot(tmp_path)
+
+
+@pytest.mark.parametrize("answer", list(Answer))
+def test_on_unavailable(answer: Answer, tmp_path: Path) -> None:
+    """One word and a line end: the hook reads no more than that."""
+    files.keep_on_unavailable(answer, tmp_path)
+
+    assert f"{answer}\n" == (tmp_path / files.ON_UNAVAILABLE).read_text()
+
+
+def test_everybody_may_read_what_is_kept(tmp_path: Path) -> None:
+    """The hook and cpu-guardctl of any user, whatever the umask of the service."""
+    before = os.umask(0o077)
+    try:
+        files.keep_snapshot(HASWELL, tmp_path)
+        files.keep_on_unavailable(Answer.DENY, tmp_path)
+    finally:
+        os.umask(before)
+
+    assert {0o644} == {mode_of(path) for path in tmp_path.iterdir()}
+
+
+def test_written_in_one_piece(tmp_path: Path) -> None:
+    """Whoever has the old file open still reads the old one, whole."""
+    files.keep_snapshot(HASWELL, tmp_path)
+    with (tmp_path / files.SNAPSHOT).open("rb") as reader:
+        files.keep_snapshot(replace(HASWELL, hostname="other"), tmp_path)
+        old = reader.read()
+
+    assert b'"hostname": "haswell"' in old
+    assert old.endswith(b"}\n")
+    assert b'"hostname": "other"' in (tmp_path / files.SNAPSHOT).read_bytes()
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither half a snapshot nor a temporary file, again and again."""
+    (tmp_path / files.SNAPSHOT / "in the way").mkdir(parents=True)
+
+    with pytest.raises(OSError, match="snapshot"):
+        files.keep_snapshot(HASWELL, tmp_path)
+
+    assert [files.SNAPSHOT] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_no_folder_to_keep_in(tmp_path: Path) -> None:
+    """The daemon says so in its status."""
+    with pytest.raises(FileNotFoundError):
+        files.keep_on_unavailable(Answer.DENY, tmp_path / "nowhere")

@@ -1,0 +1,159 @@
+"""The journal: a daemon that waits for it would make every guest wait."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from guardd import journal
+from guardd.journal import QUEUE_LENGTH, JournalWriter, Kind, Priority
+from tests.recordings import ROOT
+
+SECONDS = 10.0  # far more than any of this takes
+LOST = 7
+
+
+class Journald:
+    """Takes records when it is told to."""
+
+    def __init__(self) -> None:
+        self.records: Queue[Mapping[str, str]] = Queue()
+        self.entered = threading.Event()
+        self.reads = threading.Event()
+
+    def send(self, fields: Mapping[str, str]) -> None:
+        self.entered.set()
+        assert self.reads.wait(SECONDS)
+        self.records.put(fields)
+
+    def taken(self) -> list[Mapping[str, str]]:
+        """Give all that arrived."""
+        return list(self.records.queue)
+
+
+def test_records_arrive_in_order() -> None:
+    """And all of them have arrived when close() returns."""
+    journald = Journald()
+    journald.reads.set()
+    writer = JournalWriter(journald.send)
+    records = [{"MESSAGE": str(number)} for number in range(100)]
+
+    for record in records:
+        writer.write(record)
+    writer.close()
+
+    assert records == journald.taken()
+
+
+def test_say() -> None:
+    """What is not a verdict has its kind and its priority too."""
+    journald = Journald()
+    journald.reads.set()
+    writer = JournalWriter(journald.send)
+
+    writer.say(Kind.CONFIG, Priority.ERROR, "bad", GUARDD_SOURCE="here")
+    writer.close()
+
+    assert [
+        {
+            "MESSAGE": "bad",
+            "MESSAGE_ID": "6a7d4d3f6caa4c6e8bd9655b84bd0ab6",
+            "PRIORITY": "3",
+            "GUARDD_SOURCE": "here",
+        }
+    ] == journald.taken()
+
+
+def test_a_journal_that_does_not_read_stops_nobody() -> None:
+    """Records beyond the queue are dropped, the oldest kept, and their number is told."""
+    journald = Journald()
+    writer = JournalWriter(journald.send)
+    writer.write({"MESSAGE": "first"})
+    assert journald.entered.wait(SECONDS)
+
+    for number in range(QUEUE_LENGTH + LOST):
+        writer.write({"MESSAGE": str(number)})
+    journald.reads.set()
+    writer.close()
+
+    messages = [record["MESSAGE"] for record in journald.taken()]
+    told = f"{LOST} records were lost while the journal did not take any"
+    assert ["first", told, *map(str, range(QUEUE_LENGTH))] == messages
+
+
+def test_close_does_not_wait_for_ever() -> None:
+    """A stop of the service must not hang on a journal that hangs."""
+    journald = Journald()
+    writer = JournalWriter(journald.send)
+    writer.write({"MESSAGE": "first"})
+    assert journald.entered.wait(SECONDS)
+    closing = threading.Thread(target=writer.close)
+
+    closing.start()
+    closing.join(2 * journal.FLUSH_SECONDS + 1)
+
+    assert not closing.is_alive()
+    journald.reads.set()
+
+
+def test_notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sd_notify(3): one datagram to the socket that the environment names."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(SECONDS)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+        journal.notify("READY=1")
+
+        assert b"READY=1" == manager.recv(100)
+
+
+def test_notify_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started by hand, nobody listens, and nothing happens."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+
+    assert journal.notify("READY=1") is None  # type: ignore[func-returns-value]
+
+
+def test_no_sockets_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon says then that it needs --socket."""
+    monkeypatch.delenv("LISTEN_FDS", raising=False)
+
+    assert [] == journal.listening_sockets()
+
+
+def test_sockets_of_a_unit(tmp_path: Path) -> None:
+    """sd_listen_fds(3): from descriptor 3 on; what is no unix socket is left alone."""
+    path = tmp_path / "guard.sock"
+    program = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+pipe, _ = os.pipe()
+os.dup2(listener.fileno(), 10)
+os.dup2(pipe, 11)
+os.dup2(10, 3)
+os.dup2(11, 4)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.environ["LISTEN_FDS"] = "2"
+from guardd.journal import listening_sockets
+print([s.getsockname() for s in listening_sockets()])
+os._exit(0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+    assert (f"['{path}']\n", "") == (done.stdout, done.stderr)
