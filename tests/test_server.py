@@ -74,20 +74,22 @@ METHODS = {
 
 
 @asynccontextmanager
-async def serving(path: Path, own_uid: int = OWN) -> AsyncIterator[str]:
-    """Serve METHODS on *path*."""
-    listening = await Server(METHODS, own_uid).listen(open_socket(str(path)))
+async def serving(path: Path, own_uid: int, methods: Mapping[str, Method]) -> AsyncIterator[str]:
+    """Serve *methods* on *path*."""
+    listening = await Server(methods, own_uid).listen(open_socket(str(path)))
     try:
         yield str(path)
     finally:
         listening.close()
 
 
-def run(folder: Path, talk: Talk, own_uid: int = OWN) -> None:
+def run(
+    folder: Path, talk: Talk, own_uid: int = OWN, methods: Mapping[str, Method] = METHODS
+) -> None:
     """Have *talk* talk to a server, which must have forgotten every caller in the end."""
 
     async def main() -> None:
-        async with serving(folder / "s", own_uid) as path, asyncio.timeout(SECONDS):
+        async with serving(folder / "s", own_uid, methods) as path, asyncio.timeout(SECONDS):
             await talk(path)
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(others)
@@ -383,6 +385,25 @@ def ask(path: str, frame: bytes) -> bytes:
         while not reply.endswith(b"\0"):
             reply += connection.recv(65536) or b"\0"
     return reply
+
+
+def test_a_caller_that_left(tmp_path: Path) -> None:
+    """Its hook has judged by itself: a second verdict in the journal would only confuse."""
+    judged: list[str] = []
+
+    def remember(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        judged.append(parameters["domain"])
+        return check(parameters)
+
+    async def talk(path: str) -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            connection.sendall(CHECK_CALL)
+        await exchange(path, call("io.cpuguardd.Guard.Check", {**CHECK, "domain": "web2"}))
+
+    run(tmp_path, talk, methods={"Check": Method(remember, is_privileged=True)})
+
+    assert ["web2"] == judged
 
 
 def test_an_oversize_message(tmp_path: Path) -> None:
