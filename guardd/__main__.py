@@ -52,7 +52,9 @@ def main(config: Path, state: Path, path: str | None, uri: str, *, check_config:
         if check_config:
             load_config(config, cpu_map)
             return
-        daemon = Daemon(State(cpu_map=cpu_map, snapshot=_kept_snapshot(state)), config, state)
+        snapshot, problems = _kept_snapshot(state)
+        started = State(cpu_map=cpu_map, snapshot=snapshot, problems=problems)
+        daemon = Daemon(started, config, state)
         asyncio.run(daemon.run(_listeners(path), uri))
     except BadConfig as exc:
         click.echo(f"cpu-guardd: {exc}", err=True)
@@ -61,16 +63,17 @@ def main(config: Path, state: Path, path: str | None, uri: str, *, check_config:
     os._exit(0)
 
 
-def _kept_snapshot(directory: Path) -> HostSnapshot | None:
+def _kept_snapshot(directory: Path) -> tuple[HostSnapshot | None, dict[str, str]]:
+    """Read the kept snapshot; give it, and what is wrong with it as a problem of the daemon's."""
     try:
         kept = files.kept_snapshot(directory)
     except BadSnapshot as exc:
         logger.warning("%s", exc)
-        return None
+        return None, {"snapshot": str(exc)}
     if kept is None:
-        return None
+        return None, {}
     present = read_fingerprint(hypervisor.emulator for hypervisor in kept.hypervisors)
-    return with_present(kept, present)
+    return with_present(kept, present), {}
 
 
 def _listeners(path: str | None) -> list[socket.socket]:

@@ -20,6 +20,8 @@ from guardd.judge.policy import DEFAULT_RULES, Ceiling, Policy
 
 KEYS = ("mode", "on_unavailable", "on_cannot_tell", "rules", "guests", "ceiling")
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -102,8 +104,8 @@ def _parse_file(name: str, data: bytes) -> tuple[_File, dict[str, Any]]:
         return _File(name, text), tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise BadConfig(f"{name}: {exc}") from exc
-    except RecursionError as exc:
-        raise BadConfig(f"{name}: is nested too deeply") from exc
+    except (ValueError, RecursionError) as exc:
+        raise BadConfig(f"{name}: has a number too long, or is nested too deeply") from exc
 
 
 def _rules(file: _File, value: object) -> dict[Code, Enforcement]:
@@ -118,7 +120,7 @@ def _rules(file: _File, value: object) -> dict[Code, Enforcement]:
 
 def _guests(file: _File, value: object) -> dict[str, Enforcement]:
     return {
-        key: _word(file, "guests", key, word, Enforcement)
+        key.lower() if _UUID.fullmatch(key) else key: _word(file, "guests", key, word, Enforcement)
         for key, word in _table(file, "guests", value).items()
     }
 

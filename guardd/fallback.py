@@ -35,12 +35,14 @@ def main(domain: str, operation: str) -> int:
     present = read_fingerprint(hypervisor.emulator for hypervisor in snapshot.hypervisors)
     verdict = judge(request, with_present(snapshot, present), config.policy, read_cpu_map())
     verdict = replace(verdict, source=f"no daemon; {verdict.source}")
-    fields = render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000)
-    journal.send_record(fields)
-    if not verdict.refused:
-        return 0
-    sys.stderr.write(render.hook_line(verdict) + "\n")
-    return REFUSED
+    if verdict.refused:
+        sys.stderr.write(render.hook_line(verdict) + "\n")
+        sys.stderr.flush()
+    # a journal that does not read must not hold up the answer
+    writer = journal.JournalWriter(journal.send_record)
+    writer.write(render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000))
+    writer.close()
+    return REFUSED if verdict.refused else 0
 
 
 def _config() -> Config:

@@ -53,7 +53,7 @@ def kept_config(directory: Path = STATE_DIRECTORY) -> Config | None:
     try:
         texts = json.loads((directory / GOOD_CONFIG).read_bytes())
         return parse_config([(name, text.encode("utf-8")) for name, text in texts])
-    except (OSError, ValueError, TypeError, AttributeError, BadConfig):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, BadConfig):
         return None
 
 

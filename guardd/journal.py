@@ -56,8 +56,9 @@ class JournalWriter:
     the next one that goes through.
     """
 
-    def __init__(self, send: Send = send_record) -> None:
+    def __init__(self, send: Send = send_record, *, flush_seconds: float = FLUSH_SECONDS) -> None:
         self._send = send
+        self._flush_seconds = flush_seconds
         self._records: queue.Queue[Mapping[str, str] | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -75,20 +76,27 @@ class JournalWriter:
         self.write({"MESSAGE": message, "MESSAGE_ID": kind, "PRIORITY": priority, **fields})
 
     def close(self) -> None:
-        """Write what is queued, for at most FLUSH_SECONDS."""
+        """Write what is queued, for at most `flush_seconds` where it does not go through."""
         try:
-            self._records.put(None, timeout=FLUSH_SECONDS)
+            self._records.put(None, timeout=self._flush_seconds)
         except queue.Full:
             return
-        self._thread.join(FLUSH_SECONDS)
+        self._thread.join(self._flush_seconds)
 
     def _run(self) -> None:
         while (fields := self._records.get()) is not None:
-            self._send(fields)
-            if self._dropped:
+            if self._sent(fields) and self._dropped:
                 dropped, self._dropped = self._dropped, 0
                 message = f"{dropped} records were lost while the journal did not take any"
-                self._send({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
+                self._sent({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
+
+    def _sent(self, fields: Mapping[str, str]) -> bool:
+        try:
+            self._send(fields)
+        except OSError:
+            self._dropped += 1
+            return False
+        return True
 
 
 def newest_verdict(guest: str | None) -> dict[str, str] | None:

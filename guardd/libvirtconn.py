@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,7 +71,8 @@ def watch(connection: Connection, listeners: Listeners) -> None:
             listeners.defined(domain.UUIDString())
 
     with translated("subscribe to lifecycle events"):
-        connection.setKeepAlive(*KEEPALIVE)
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.setKeepAlive(*KEEPALIVE)  # a driver inside this process has none
         connection.registerCloseCallback(lambda *_reason: listeners.closed(), None)
         connection.domainEventRegisterAny(
             None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_lifecycle, None

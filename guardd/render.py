@@ -59,7 +59,8 @@ def hook_line(verdict: Verdict) -> str:
     if not verdict.findings:
         # what an arriving guest really has may show only at its `prepare`
         fits = "fits" if verdict.operation is Operation.PREPARE else "may arrive on"
-        return f"cpu-guardd: {guest} {fits} this host ({verdict.host_cpu or 'nothing to compare'})"
+        host = printable(verdict.host_cpu) or "nothing to compare"
+        return f"cpu-guardd: {guest} {fits} this host ({host})"
     first, names = _first_group(verdict)
     if first.code.is_doubt:
         reason = f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
@@ -73,7 +74,7 @@ def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
         guest=printable(verdict.domain),
         names=names,
         model=printable(verdict.guest_cpu),
-        host=verdict.host_cpu,
+        host=printable(verdict.host_cpu),
         them="them" if count > 1 else "it",
     )
 
@@ -105,9 +106,9 @@ def _report(verdict: Verdict) -> Iterator[str]:
     if verdict.guest_cpu:
         yield f"  guest CPU: {printable(verdict.guest_cpu)}"
     if verdict.host_cpu:
-        yield f"  host CPU:  {verdict.host_cpu}"
+        yield f"  host CPU:  {printable(verdict.host_cpu)}"
     if verdict.source:
-        yield f"  known by:  {verdict.source}"
+        yield f"  known by:  {printable(verdict.source, REPORTED_LENGTH)}"
     for code, findings in _by_code(verdict.findings):
         if code.is_doubt:
             yield f"  {code}: {printable(findings[0].sentence, REPORTED_LENGTH)}"
@@ -141,8 +142,8 @@ def journal_fields(verdict: Verdict, elapsed_usec: int) -> dict[str, str]:
             f"{f.code}:{printable(f.subject).replace(' ', '_')}" for f in verdict.findings
         ),
         "GUARDD_GUEST_CPU": printable(verdict.guest_cpu),
-        "GUARDD_HOST_CPU": verdict.host_cpu,
-        "GUARDD_SOURCE": verdict.source,
+        "GUARDD_HOST_CPU": printable(verdict.host_cpu),
+        "GUARDD_SOURCE": printable(verdict.source, REPORTED_LENGTH),
         "GUARDD_REPORT": report(verdict),
         "GUARDD_ELAPSED_USEC": str(elapsed_usec),
     }

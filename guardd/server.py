@@ -19,8 +19,7 @@ from guardd.wire import Call
 logger = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 18
-READ_SECONDS = 5.0  # for a whole message once connected, and for the next one
-WRITE_SECONDS = 5.0
+PEER_SECONDS = 5.0  # for a whole message once connected, for the next one, to take a reply
 MAX_CONNECTIONS = 4096  # a host that starts 2000 guests at boot has as many callers at once
 BACKLOG = 4096  # asyncio listens anew and would set its own 100 over the socket unit's
 MAX_UNTRUSTED_FRAME = 65536  # who may only ask for the status has no more to say
@@ -49,8 +48,11 @@ class Method:
 class Server:
     """Serves Varlink calls on a listening unix socket; lives in one asyncio loop."""
 
-    def __init__(self, methods: Mapping[str, Method], own_uid: int) -> None:
+    def __init__(
+        self, methods: Mapping[str, Method], own_uid: int, *, seconds: float = PEER_SECONDS
+    ) -> None:
         self._methods = methods
+        self._seconds = seconds
         self._trusted = frozenset({ROOT_UID, own_uid})
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -67,7 +69,8 @@ class Server:
         try:
             await self._serve(reader, writer)
         except (TimeoutError, ConnectionError):
-            pass  # the peer left, or was too slow: its hook has a deadline and an answer of its own
+            # the peer left, or was too slow: its hook has a deadline and an answer of its own
+            writer.transport.abort()
         finally:
             self._connections.discard(task)
             writer.close()
@@ -81,28 +84,35 @@ class Server:
         rest = b""
         while True:
             try:
-                async with asyncio.timeout(READ_SECONDS):
+                async with asyncio.timeout(self._seconds):
                     frame, rest = await _read_frame(reader, rest, limit)
             except BadRequest as exc:
-                await _send(writer, _bad_request(exc))
+                await self._send(writer, _bad_request(exc))
                 return
             if frame is None or has_left(connection):
                 return  # a hook that left has judged by itself: a second verdict would confuse
             reply = self.reply_to(frame, peer)
             if reply is not None:
-                await _send(writer, reply)
+                await self._send(writer, reply)
+
+    async def _send(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
+        writer.write(reply)
+        async with asyncio.timeout(self._seconds):
+            await writer.drain()
 
     def reply_to(self, frame: bytes, peer: Peer) -> bytes | None:
         """Answer one message; None where the caller wants no reply. Never raises."""
+        oneway = False
         try:
             call = wire.parse_call(frame)
+            oneway = call.oneway
             reply = self._answer(call, peer)
         except BadRequest as exc:
-            return _bad_request(exc)
+            reply = _bad_request(exc)
         except Exception:
             logger.exception("a call failed")
-            return wire.format_error(f"{wire.INTERFACE}.Internal")
-        return None if call.oneway else reply
+            reply = wire.format_error(f"{wire.INTERFACE}.Internal")
+        return None if oneway else reply
 
     def _answer(self, call: Call, peer: Peer) -> bytes:
         if call.method == f"{wire.SERVICE}.GetInfo":
@@ -147,18 +157,12 @@ async def _read_frame(
         part = await reader.read(READ_BYTES)
         if not part:
             return None, b""
-        size += len(part)
+        size += len(part.partition(b"\0")[0])
         if size > limit:
             raise BadRequest(f"message exceeds {limit} bytes")
         parts.append(part)
     frame, _, after = b"".join(parts).partition(b"\0")
     return frame, after
-
-
-async def _send(writer: asyncio.StreamWriter, reply: bytes) -> None:
-    writer.write(reply)
-    async with asyncio.timeout(WRITE_SECONDS):
-        await writer.drain()
 
 
 def peer_of(connection: socket.socket) -> Peer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from guardd import __version__
 from guardd.errors import BadRequest
@@ -183,6 +183,15 @@ def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
     return document
 
 
+Kind = TypeVar("Kind")
+
+
+def _typed(value: object, kind: type[Kind]) -> Kind:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
 def verdict_from_dict(document: Mapping[str, Any]) -> Verdict:
     """Read back what verdict_to_dict wrote; raises BadRequest."""
     try:
@@ -191,15 +200,15 @@ def verdict_from_dict(document: Mapping[str, Any]) -> Verdict:
             for f in document["findings"]
         )
         return Verdict(
-            domain=document["domain"],
-            uuid=document["uuid"],
             operation=Operation(document["operation"]),
             decision=Decision(document["decision"]),
-            refused=document["refused"],
+            refused=_typed(document["refused"], bool),
             findings=findings,
-            guest_cpu=document["guest_cpu"],
-            host_cpu=document["host_cpu"],
-            source=document["source"],
+            domain=_typed(document["domain"], str),
+            uuid=_typed(document["uuid"], str),
+            guest_cpu=_typed(document["guest_cpu"], str),
+            host_cpu=_typed(document["host_cpu"], str),
+            source=_typed(document["source"], str),
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise BadRequest(f"not a verdict: {exc!r}") from exc

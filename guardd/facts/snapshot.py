@@ -78,7 +78,7 @@ def snapshot_from_json(text: str | bytes) -> HostSnapshot:
 
 
 def _snapshot_from_dict(document: dict[str, Any]) -> HostSnapshot:
-    if document["format"] != FORMAT:
+    if document["format"] != FORMAT or isinstance(document["format"], bool):
         raise ValueError(f"its format is {document['format']!r}, this program reads {FORMAT}")
     host_cpu = document["host_cpu"]
     return HostSnapshot(
@@ -88,7 +88,7 @@ def _snapshot_from_dict(document: dict[str, Any]) -> HostSnapshot:
         libvirt=_str(document["libvirt"]),
         arch=Arch(document["arch"]),
         host_cpu=None if host_cpu is None else host_cpu_from_element(parse_xml(host_cpu)),
-        hypervisors=tuple(_hypervisor_from_dict(h) for h in document["hypervisors"]),
+        hypervisors=tuple(_hypervisor_from_dict(h) for h in _list(document["hypervisors"])),
         machines=MappingProxyType(
             {
                 Arch(arch): MappingProxyType({_str(k): _str(v) for k, v in names.items()})
@@ -124,7 +124,7 @@ def _hypervisor_from_dict(document: dict[str, Any]) -> Hypervisor:
         arch=Arch(document["arch"]),
         machine=_str(document["machine"]),
         emulator=_str(document["emulator"]),
-        modes=frozenset(CPUMode(mode) for mode in document["modes"]),
+        modes=frozenset(CPUMode(mode) for mode in _list(document["modes"])),
         host_model=None if host_model is None else parse_cpu(host_model, CPUType.GUEST),
         models=MappingProxyType(
             {_str(name): _model_from_dict(model) for name, model in document["models"].items()}
@@ -136,13 +136,19 @@ def _model_from_dict(document: dict[str, Any]) -> ModelSupport:
     blockers = document["blockers"]
     return ModelSupport(
         usable=Usable(document["usable"]),
-        blockers=None if blockers is None else tuple(_str(name) for name in blockers),
+        blockers=None if blockers is None else tuple(_str(name) for name in _list(blockers)),
     )
 
 
 def _str(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected a text, found {value!r}")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, found {value!r}")
     return value
 
 

@@ -43,6 +43,8 @@ def judge(
         sentence = "nothing is known of this host: libvirt was never reached and nothing was kept"
         finding = Finding(Code.UNKNOWN_HOST, request.domain, sentence, _HINT_NO_SNAPSHOT)
         return _verdict(request, guest, policy, [finding])
+    if snapshot.origin is Origin.STALE:
+        policy = lenient(policy)
     key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
     found = find_hypervisor(snapshot, key)
     if found is None:
@@ -51,17 +53,16 @@ def judge(
         finding = Finding(Code.UNKNOWN_HYPERVISOR, guest.arch, sentence, hint)
         return replace(_verdict(request, guest, policy, [finding]), unseen=key)
     hypervisor, exact = found
+    if guest.emulator not in (None, hypervisor.emulator):
+        policy = lenient(policy)  # another QEMU may have more: a guess refuses nobody
     try:
         reference = build_reference(cpu_map, snapshot, hypervisor, exact=exact)
         findings = _judge_guest(request, guest, snapshot, policy, cpu_map, reference)
     except GuardError as exc:
         finding = Finding(Code.UNCHECKED, guest.arch, str(exc), exc.hint)
         return _verdict(request, guest, policy, [finding])
-    if snapshot.origin is Origin.STALE:
-        policy = lenient(policy)
-    verdict = _verdict(request, guest, policy, findings)
     return replace(
-        verdict,
+        _verdict(request, guest, policy, findings),
         host_cpu=reference.label,
         source=reference.source,
         unseen=None if exact else key,

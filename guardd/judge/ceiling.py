@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guardd import cpu
 from guardd.cpu import CPUMap, ppc64
-from guardd.cpu.definition import Arch, Mode
+from guardd.cpu.definition import Arch, Check, CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.ppc64 import generation
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.case import Case
@@ -12,17 +12,22 @@ from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 from guardd.judge.finding import Code, Finding
 from guardd.judge.policy import Ceiling
 from guardd.judge.reference import KVM, ONLY_BY_NAME, model_gives
-from guardd.judge.stage import Stage
+from guardd.judge.stage import Stage, check_in_effect
 
-# what QEMU and KVM make themselves, on any silicon, and no CPU model has: it says nothing of how
-# new a CPU is (Linux Documentation/virt/kvm/x86/cpuid.rst and KVM_GET_SUPPORTED_CPUID in api.rst)
-MADE_BY_HYPERVISOR = frozenset({"hypervisor", "x2apic", "tsc-deadline", "tsc_adjust", "arat"})
+# what QEMU and KVM make themselves, on any silicon: it says nothing of how new a CPU is (Linux
+# Documentation/virt/kvm/x86/cpuid.rst, and KVM_GET_SUPPORTED_CPUID in api.rst)
+MADE_BY_HYPERVISOR = frozenset(
+    {"hypervisor", "x2apic", "tsc-deadline", "tsc_adjust", "arat", "umip"}
+)
+# what every CPU with VT-x or AMD-V has, though not every model in libvirt's map says so
+IN_EVERY_HOST = frozenset({"apic", "cx16", "lahf_lm", "mca", "vme"})
+BELOW_EVERY_CEILING = MADE_BY_HYPERVISOR | IN_EVERY_HOST | IGNORED_BY_LIBVIRT | ONLY_BY_NAME
 
 
 def judge_ceiling(case: Case) -> list[Finding]:
     """Find what the guest would have beyond the ceiling of its architecture, if there is one."""
     ceiling = _ceiling_for(case)
-    if ceiling is None or case.stage is Stage.ARRIVING:
+    if ceiling is None:
         return []
     try:
         if cpu.has_features(case.guest.arch):
@@ -60,25 +65,47 @@ def _ceiling_for(case: Case) -> Ceiling | None:
 
 def _judge_features(case: Case, ceiling: Ceiling) -> list[Finding]:
     allowed = cpu.features(case.cpu_map, case.guest.arch, ceiling.cpu)
-    above = _features_in_force(case) - allowed - MADE_BY_HYPERVISOR - IGNORED_BY_LIBVIRT
+    above = _features_in_force(case, ceiling) - allowed - BELOW_EVERY_CEILING
     hint = f"use {ceiling.cpu.model} or an older CPU model, or set policy='disable'"
     return [_above(name, ceiling, hint) for name in sorted(above)]
 
 
-def _features_in_force(case: Case) -> frozenset[str]:
+def _features_in_force(case: Case, ceiling: Ceiling) -> frozenset[str]:
     """Name what the guest will see: what it asks for, less what QEMU here would drop."""
-    gives, arch, model = case.reference.gives, case.guest.arch, case.asked.model
-    match case.asked.mode:
-        case Mode.HOST_PASSTHROUGH | Mode.MAXIMUM:
-            return gives
-        case Mode.HOST_MODEL if model is None:
-            return gives - cpu.non_migratable(case.cpu_map, arch)
-        case _:
-            names = cpu.features(case.cpu_map, arch, case.asked)
-    if case.stage is Stage.IN_FORCE or model is None:
-        return names
-    surely_given = gives | ONLY_BY_NAME
-    return names & (surely_given | model_gives(case.cpu_map, case.reference, arch, model))
+    asked, gives, arch = case.asked, case.reference.gives, case.guest.arch
+    on = _named(case, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
+    off = _named(case, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+    if asked.mode in (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM):
+        return (gives | on) - off
+    if case.stage is Stage.ARRIVING:
+        # what libvirt compared at the guest's start it has; of the rest QEMU may have dropped some
+        return on if check_in_effect(case.guest, asked) is not Check.NONE else frozenset()
+    if case.stage is Stage.IN_FORCE:
+        if not _is_trusted(case, ceiling):
+            return cpu.features(case.cpu_map, arch, asked)
+        return cpu.features(case.cpu_map, arch, CPUDef(model=asked.model)) - off
+    optional = _named(case, FeaturePolicy.OPTIONAL) & gives
+    if asked.mode is Mode.HOST_MODEL or asked.match is Match.MINIMUM:
+        migratable = gives - cpu.non_migratable(case.cpu_map, arch)
+        return (migratable | on | optional) - off
+    can_have = gives | ONLY_BY_NAME
+    if asked.model is not None:
+        can_have |= model_gives(case.cpu_map, case.reference, arch, asked.model)
+    return (cpu.features(case.cpu_map, arch, asked) & can_have) | optional
+
+
+def _is_trusted(case: Case, ceiling: Ceiling) -> bool:
+    """Whether what the guest has beyond its model is QEMU's own doing, and no sign of a newer CPU.
+
+    QEMU gives some models more than libvirt's map knows of, and TCG gives everybody more. That it
+    made the list shows in `hypervisor`, which every list of its making has.
+    """
+    is_alike = case.asked.model == ceiling.cpu.model or case.guest.virt_type != KVM
+    return is_alike and "hypervisor" in case.asked.features
+
+
+def _named(case: Case, *policies: FeaturePolicy) -> frozenset[str]:
+    return frozenset(name for name, policy in case.asked.features.items() if policy in policies)
 
 
 def _judge_generation(case: Case, ceiling: Ceiling) -> list[Finding]:

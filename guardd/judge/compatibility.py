@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu.definition import Check, FeaturePolicy, Match
+from guardd.cpu.definition import Check, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
 from guardd.errors import GuardError, UnknownCompat, UnknownFeature, UnknownModel, UnsupportedArch
 from guardd.facts.domcaps import Usable
@@ -68,6 +68,10 @@ def judge_compatibility(case: Case) -> list[Finding]:
         match case.stage:
             case Stage.ARRIVING:
                 return []
+            case _ if _is_open(case) and not (
+                case.asked.features and cpu.has_features(case.guest.arch)
+            ):
+                return []  # the host's CPU, whatever it is: there is nothing to compare
             case Stage.IN_FORCE if cpu.has_features(case.guest.arch):
                 return _judge_in_force(case)
             case Stage.IN_FORCE:
@@ -76,6 +80,11 @@ def judge_compatibility(case: Case) -> list[Finding]:
                 return _judge_written(case)
     except (UnknownModel, UnknownFeature, UnknownCompat, UnsupportedArch) as exc:
         return [_finding_of(exc, case)]
+
+
+def _is_open(case: Case) -> bool:
+    """Whether the guest takes what there is; libvirt compares nothing then (spec 8.3)."""
+    return case.asked.mode in (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
 
 
 def _finding_of(exc: GuardError, case: Case) -> Finding:
@@ -94,43 +103,59 @@ def _finding_of(exc: GuardError, case: Case) -> Finding:
 
 def _judge_in_force(case: Case) -> list[Finding]:
     """All that the guest has must be here; libvirt finds out when QEMU runs already."""
+    if _is_unknown(case):
+        return _findings(case, Comparison(CompareResult.UNCHECKED))
     found: list[Comparison] = []
     accepted, vendor = case.reference.accepted, case.asked.vendor
     if case.guest.virt_type == KVM and vendor and accepted and vendor != accepted.vendor:
         found.append(Comparison.incompatible(Difference.VENDOR, vendor))
-    forbidden = {name for name, p in case.asked.features.items() if p is FeaturePolicy.FORBID}
-    if present := sorted(forbidden & _listed(case)):
+    if present := _forbidden(case):
         found.append(Comparison.incompatible(Difference.FORBIDDEN, *present))
     if missing := _missing(case):
         found.append(Comparison.incompatible(Difference.MISSING, *missing))
     return [finding for comparison in found for finding in _findings(case, comparison)]
 
 
-def _listed(case: Case) -> frozenset[str]:
-    """Name the features that the host's CPU lists: libvirt looks for a forbidden one only there.
+def _is_unknown(case: Case) -> bool:
+    """Whether libvirt tells nothing at all of what the host can give."""
+    return case.reference.accepted is None and case.reference.hypervisor.host_model is None
+
+
+def _forbidden(case: Case) -> list[str]:
+    """Name the forbidden features that the host's CPU lists: libvirt looks for them only there.
 
     Those that its model implies do not count (spec cpu-x86, 8.3 step 5).
     """
     accepted = case.reference.accepted
     if accepted is None:
-        return frozenset()
-    listed = frozenset(n for n, p in accepted.features.items() if p is not FeaturePolicy.DISABLE)
-    return listed | case.reference.gives if case.guest.virt_type == KVM else listed
+        return []
+    listed = {n for n, p in accepted.features.items() if p is not FeaturePolicy.DISABLE}
+    forbidden = {n for n, p in case.asked.features.items() if p is FeaturePolicy.FORBID}
+    return sorted(forbidden & listed)
 
 
 def _judge_written(case: Case) -> list[Finding]:
-    by_features = cpu.has_features(case.guest.arch)
-    if check_in_effect(case.guest, case.asked) is Check.NONE:
-        if by_features:
-            return _downgrade(case, _missing(case))
+    if not cpu.has_features(case.guest.arch):
         found = _findings(case, _compare(case))
+        if check_in_effect(case.guest, case.asked) is not Check.NONE:
+            return found
         return [f if f.code.is_doubt else replace(f, code=Code.SILENT_DOWNGRADE) for f in found]
-    if by_features and _is_usable_as_is(case):
-        return []
-    comparison = _compare(case)
-    if by_features and comparison.result is not CompareResult.INCOMPATIBLE:
-        return _downgrade(case, _missing(case))
-    return _findings(case, comparison)
+    if _is_unknown(case):
+        return _findings(case, Comparison(CompareResult.UNCHECKED))
+    if check_in_effect(case.guest, case.asked) is not Check.NONE:
+        comparison = _compare_start(case)
+        if comparison.result is CompareResult.INCOMPATIBLE:
+            return _findings(case, comparison)
+    return _downgrade(case, _missing(case))
+
+
+def _compare_start(case: Case) -> Comparison:
+    """Say what libvirt's check at a start would (spec cpu-x86, 4.1 and 8.3)."""
+    if present := _forbidden(case):
+        return Comparison.incompatible(Difference.FORBIDDEN, *present)
+    if _is_open(case) or _is_usable_as_is(case):
+        return Comparison(CompareResult.SUPERSET)
+    return _compare(case)
 
 
 def _is_usable_as_is(case: Case) -> bool:
@@ -146,8 +171,9 @@ def _compare(case: Case) -> Comparison:
     """Compare as libvirt's check='partial' does at a start (spec cpu-x86, 4.1)."""
     if case.reference.accepted is None:
         is_offered = case.asked.model in case.reference.hypervisor.models
-        # nothing to compare with, as for another architecture under TCG: QEMU's word counts
-        return Comparison(CompareResult.IDENTICAL if is_offered else CompareResult.UNCHECKED)
+        is_emulated = is_offered and case.guest.virt_type != KVM
+        # no CPU to compare with, as for another architecture under TCG: QEMU's word counts
+        return Comparison(CompareResult.IDENTICAL if is_emulated else CompareResult.UNCHECKED)
     blockers = _blockers(case)
     if blockers is None:
         return cpu.compare(case.cpu_map, case.guest.arch, case.reference.accepted, case.asked)

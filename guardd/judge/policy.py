@@ -29,6 +29,8 @@ class Ceiling:
 class Policy:
     """`mode` bounds every rule of the host; `guests`, by name or UUID, replaces it for one guest.
 
+    A UUID is in lower case there.
+
     `rules` are the modes of single rules; `on_cannot_tell` answers where findings are doubts.
     """
 
@@ -41,7 +43,7 @@ class Policy:
 
 def bound_for(policy: Policy, name: str, uuid: str) -> Enforcement:
     """Give the mode that bounds every rule for this guest; its UUID is looked up first."""
-    return policy.guests.get(uuid, policy.guests.get(name, policy.mode))
+    return policy.guests.get(uuid.lower(), policy.guests.get(name, policy.mode))
 
 
 def lenient(policy: Policy) -> Policy:
