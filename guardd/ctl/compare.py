@@ -9,7 +9,7 @@ from typing import assert_never
 import click
 
 from guardd import cpu
-from guardd.cpu import CPUMap, ppc64
+from guardd.cpu import CPUMap, PVRMatch, ppc64
 from guardd.cpu.definition import Arch
 from guardd.cpu.driver import CompareResult, Comparison
 from guardd.ctl.common import (
@@ -25,6 +25,8 @@ from guardd.ctl.cpufile import READABLE, between, name_of, read_cpus
 from guardd.ctl.known import host_snapshot
 from guardd.errors import UnknownHost
 from guardd.facts.cpus import FoundCPU
+from guardd.facts.snapshot import with_revision
+from guardd.probe.revision import read_revision
 
 
 @click.command()
@@ -45,7 +47,7 @@ def compare(
 
     Exit status: 0 identical or superset, 1 incompatible, 3 it cannot be told.
     """
-    host = _this_host(state) if host_file is None else read_cpus(host_file)[0]
+    host = _this_host(state, cpu_map) if host_file is None else read_cpus(host_file)[0]
     asked = read_cpus(file)[0]
     arch = host.arch or own_arch()
     with between(cpu_map, arch, host, asked):
@@ -63,8 +65,11 @@ def compare(
     sys.exit(_exit(comparison.result))
 
 
-def _this_host(state: Path) -> FoundCPU:
+def _this_host(state: Path, cpu_map: CPUMap) -> FoundCPU:
     snapshot = host_snapshot(state)
+    is_power = snapshot.arch in ppc64.DRIVER.archs
+    if is_power and cpu_map.part(ppc64.DRIVER).pvr is PVRMatch.EXACT:
+        snapshot = with_revision(snapshot, read_revision(cpu_map))
     if snapshot.host_cpu is None:
         raise UnknownHost("libvirt could not name this host's CPU")
     return FoundCPU(cpu=snapshot.host_cpu, arch=snapshot.arch, place="this host")
