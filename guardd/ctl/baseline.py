@@ -10,7 +10,7 @@ from types import MappingProxyType
 import click
 
 from guardd import cpu
-from guardd.cpu import CPUMap, Limits, ppc64
+from guardd.cpu import CPUMap, Limits, arm, ppc64
 from guardd.cpu.definition import Arch, CPUDef, Fallback, MaxPhysAddr, PhysAddrMode
 from guardd.cpu.ppc64.compat import baseline_compat
 from guardd.ctl.common import arch_option, json_option, own_arch, pvr_option, shown_errors
@@ -65,6 +65,7 @@ def baseline(  # noqa: PLR0913 (its options)
     if compat:
         print_cpu(_compat_mode(family, found), as_json=as_json)
         return
+    _note_unseen(family, found)
     limits = Limits(models=read_models(models, cpu_map, family), migratable=migratable)
     result = _tailored(family, _baseline(cpu_map, family, found, limits), found, limits)
     if expanded:
@@ -85,6 +86,14 @@ def _common_arch(found: Iterable[FoundCPU], asked: Arch | None) -> Arch:
                 f"{each.place}: CPU arch {each.arch} does not match {arch} of {whose}"
             )
     return arch or own_arch()
+
+
+def _note_unseen(arch: Arch, found: Sequence[FoundCPU]) -> None:
+    """Say where libvirt's answer is blind: on Arm the first CPU is taken for all."""
+    others = {each.cpu.model for each in found} - {found[0].cpu.model}
+    if arch in arm.DRIVER.archs and others:
+        note = f"libvirt looks at {found[0].place} only on {arch}, the others have another model"
+        click.echo(f"note: {note}", err=True)
 
 
 def _baseline(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Limits) -> CPUDef:

@@ -29,7 +29,7 @@ _STDIN = "-"
 
 def name_of(path: Path) -> str:
     """Name *path* in a message."""
-    return "standard input" if str(path) == _STDIN else str(path)
+    return "standard input" if str(path) == _STDIN else click.format_filename(path)
 
 
 def read_text(path: Path) -> str:
