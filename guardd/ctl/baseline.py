@@ -104,9 +104,9 @@ def _baseline(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Li
         raise
     except (IncompatibleCPUs, NoSuitableModel) as exc:
         at = _first_failing(cpu_map, arch, found, limits)
-        message = f"{found[at].place}: {exc}"
-        if at > 0:
-            message += f" ({found[at].cpu.model}, before it {_models(found[:at])})"
+        message, the_one = f"{found[at].place}: {exc}", found[at]
+        if at > 0 and _has_baseline(cpu_map, arch, [the_one, the_one], limits):
+            message += f" ({the_one.cpu.model}, before it {_models(found[:at])})"
         raise IncompatibleCPUs(message, hint=_compat_hint(arch, found)) from exc
     except GuardError as exc:
         raise _blamed(cpu_map, arch, found, exc) from exc
@@ -115,18 +115,22 @@ def _baseline(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Li
 def _first_failing(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Limits) -> int:
     """Say with which CPU there is no baseline any more: what all have can only get less."""
 
-    def works(count: int) -> bool:
-        try:
-            cpu.baseline(cpu_map, arch, [each.cpu for each in found[:count]], limits)
-        except GuardError:
-            return False
-        return True
-
     good, bad = 0, len(found)
     while bad - good > 1:
         middle = (good + bad) // 2
-        good, bad = (middle, bad) if works(middle) else (good, middle)
+        if _has_baseline(cpu_map, arch, found[:middle], limits):
+            good = middle
+        else:
+            bad = middle
     return good
+
+
+def _has_baseline(cpu_map: CPUMap, arch: Arch, found: Iterable[FoundCPU], limits: Limits) -> bool:
+    try:
+        cpu.baseline(cpu_map, arch, [each.cpu for each in found], limits)
+    except GuardError:
+        return False
+    return True
 
 
 def _models(found: Iterable[FoundCPU]) -> str:
