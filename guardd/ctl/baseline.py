@@ -114,7 +114,6 @@ def _baseline(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Li
 
 def _first_failing(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Limits) -> int:
     """Say with which CPU there is no baseline any more: what all have can only get less."""
-
     good, bad = 0, len(found)
     while bad - good > 1:
         middle = (good + bad) // 2

@@ -141,7 +141,7 @@ def test_not_a_folder(tmp_path: Path) -> None:
     put(tmp_path / "qemu.d", FOREIGN)
     before = tree(tmp_path)
 
-    with pytest.raises(GuardError, match="is another program.s"):
+    with pytest.raises(GuardError, match="is another program's"):
         install_hook(tmp_path)
     assert before == tree(tmp_path)
 
