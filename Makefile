@@ -124,13 +124,15 @@ check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy --strict guardd hooks/qemu tests
-	$(VENV)/bin/pytest --ignore=tests/lab
+	$(VENV)/bin/pytest --ignore=tests/lab -m 'not slow'
 	@complaints=$$(groff -man -Tutf8 -ww -z $(man_pages) 2>&1); \
 	  [ -z "$$complaints" ] || { echo "$$complaints"; exit 1; }
 
 test: deps
 	$(MAKE) check
-	$(VENV)/bin/pytest tests/lab
+	dpkg-query -W qemu-system-ppc >/dev/null 2>&1 || \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends qemu-system-ppc
+	$(VENV)/bin/pytest tests/lab tests/powerpc
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo

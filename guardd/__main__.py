@@ -18,6 +18,7 @@ from guardd.errors import BadConfig, BadSnapshot
 from guardd.facts.snapshot import HostSnapshot, with_present
 from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.fingerprint import read_fingerprint
+from guardd.probe.revision import read_revision
 from guardd.server import open_socket
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,8 @@ def main(config: Path, state: Path, path: str | None, uri: str, *, check_config:
             load_config(config, cpu_map)
             return
         snapshot, problems = _kept_snapshot(state)
-        started = State(cpu_map=cpu_map, snapshot=snapshot, problems=problems)
-        daemon = Daemon(started, config, state)
+        known = State(cpu_map, snapshot, read_revision(cpu_map), problems=problems)
+        daemon = Daemon(known, config, state)
         asyncio.run(daemon.run(_listeners(path), uri))
     except BadConfig as exc:
         click.echo(f"cpu-guardd: {exc}", err=True)

@@ -11,14 +11,14 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from guardd.cpu import driver_for
+from guardd.cpu import PVRMatch, driver_for
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Match
 from guardd.cpu.xml import parse_cpu
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.finding import Answer, Code, Enforcement
 from guardd.judge.policy import DEFAULT_RULES, Ceiling, Policy
 
-KEYS = ("mode", "on_unavailable", "on_cannot_tell", "rules", "guests", "ceiling")
+KEYS = ("mode", "on_unavailable", "on_cannot_tell", "pvr", "rules", "guests", "ceiling")
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -27,10 +27,14 @@ Word = TypeVar("Word", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the administrator set; `on_unavailable` answers where nobody can judge at all."""
+    """What the administrator set; `on_unavailable` answers where nobody can judge at all.
+
+    `pvr` tells what makes two PowerPC processors the same, for `guardd.cpu.match_pvr`.
+    """
 
     policy: Policy = field(default_factory=Policy)
     on_unavailable: Answer = Answer.ALLOW
+    pvr: PVRMatch = PVRMatch.FAMILY
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ def parse_config(files: Iterable[tuple[str, bytes]]) -> Config:
                     words[key] = _word(file, "", key, value, Enforcement)
                 case "on_unavailable" | "on_cannot_tell":
                     words[key] = _word(file, "", key, value, Answer)
+                case "pvr":
+                    words[key] = _word(file, "", key, value, PVRMatch)
                 case "rules":
                     rules.update(_rules(file, value))
                 case "guests":
@@ -92,7 +98,11 @@ def parse_config(files: Iterable[tuple[str, bytes]]) -> Config:
         on_cannot_tell=Answer(words.get("on_cannot_tell", Answer.ALLOW)),
         ceilings=tuple(ceilings.values()),
     )
-    return Config(policy=policy, on_unavailable=Answer(words.get("on_unavailable", Answer.ALLOW)))
+    return Config(
+        policy=policy,
+        on_unavailable=Answer(words.get("on_unavailable", Answer.ALLOW)),
+        pvr=PVRMatch(words.get("pvr", PVRMatch.FAMILY)),
+    )
 
 
 def _parse_file(name: str, data: bytes) -> tuple[_File, dict[str, Any]]:

@@ -16,9 +16,9 @@ from typing import Any
 
 from guardd import __version__, files, journal, render, wire
 from guardd.config import Config, parse_config
-from guardd.cpu import CPUMap
+from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.errors import BadConfig
-from guardd.facts.snapshot import HostSnapshot
+from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.journal import JournalWriter, Kind, Priority
 from guardd.judge import judge, judge_failed
 from guardd.judge.ceiling import validate_ceiling
@@ -34,10 +34,14 @@ LOOK_SECONDS = 30.0  # between two looks at whether the host has changed
 
 @dataclass(slots=True)
 class State:
-    """What the loop's thread alone writes; the values in it are immutable and swapped whole."""
+    """What the loop's thread alone writes; the values in it are immutable and swapped whole.
+
+    `revision`: a PowerPC host's exact model, where it could be read.
+    """
 
     cpu_map: CPUMap
     snapshot: HostSnapshot | None = None
+    revision: str | None = None
     config: Config = field(default_factory=Config)
     connected: bool = False
     problems: dict[str, str] = field(default_factory=dict)
@@ -53,6 +57,8 @@ class Daemon:
         self._state_directory = state_directory
         self._journal = JournalWriter()
         self._watcher: Watcher | None = None
+        self._host: HostSnapshot | None = None
+        self._put_in_force()
 
     # -- the verdict path: no libvirt, no file, no waiting
 
@@ -75,7 +81,7 @@ class Daemon:
     def _judge(self, request: CheckRequest) -> Verdict:
         state = self.state
         try:
-            return judge(request, state.snapshot, state.config.policy, state.cpu_map)
+            return judge(request, self._host, state.config.policy, state.cpu_map)
         except Exception:
             # a bug of ours is no reason to stop a guest: policy decides as for any doubt
             logger.exception("judging %r failed", request.domain)
@@ -102,6 +108,7 @@ class Daemon:
         """Judge by *snapshot* and *cpu_map* from now on."""
         before = self.state.snapshot
         self.state.snapshot, self.state.cpu_map = snapshot, cpu_map
+        self._put_in_force()
         self._tell_status()
         if before is not None and replace(before, taken=snapshot.taken) == snapshot:
             return
@@ -112,6 +119,14 @@ class Daemon:
             f"this host is known: libvirt {snapshot.libvirt}, {known or 'no hypervisor'}",
             GUARDD_SOURCE=f"libvirt at {snapshot.taken}",
         )
+
+    def _put_in_force(self) -> None:
+        """Make ready what verdicts go by, after a change, so that none has to."""
+        state = self.state
+        self._host = state.snapshot
+        if state.config.pvr is PVRMatch.EXACT and state.snapshot is not None:
+            self._host = with_revision(state.snapshot, state.revision)
+        state.cpu_map = match_pvr(state.cpu_map, state.config.pvr)
 
     def libvirt_connected(self, version: str) -> None:
         """Note that libvirt answers."""
@@ -153,6 +168,7 @@ class Daemon:
             if kept_one is None:
                 raise
             self.state.config = kept_one
+            self._put_in_force()
             self._note_bad_config(str(exc))
         else:
             await self._take_config(config, found)
@@ -164,6 +180,7 @@ class Daemon:
 
     async def _take_config(self, config: Config, found: files.ConfigFiles) -> None:
         self.state.config = config
+        self._put_in_force()
         self.state.problems.pop("config", None)
         self._journal.say(Kind.CONFIG, Priority.INFO, "configuration read")
         for what, write, value in (

@@ -9,13 +9,23 @@ import click
 
 from guardd import files, render, wire
 from guardd.config import parse_config
-from guardd.ctl.common import DECISION_EXIT, json_option, print_json, shown_errors
+from guardd.cpu import CPUMap, PVRMatch, match_pvr
+from guardd.ctl.common import (
+    DECISION_EXIT,
+    config_option,
+    cpu_map_option,
+    json_option,
+    print_json,
+    shown_errors,
+    state_option,
+)
 from guardd.ctl.known import guest_text, host_snapshot
 from guardd.errors import GuardError
 from guardd.facts.domain import parse_domain
+from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.finding import CheckRequest, Decision, Operation
-from guardd.probe.cpu_map import read_cpu_map
+from guardd.probe.revision import read_revision
 
 STDIN = "-"
 
@@ -29,9 +39,14 @@ STDIN = "-"
     show_default=True,
     help="Judge as for a start, an incoming migration or a restore.",
 )
+@config_option
+@state_option
+@cpu_map_option
 @json_option
 @shown_errors
-def check(guest: str, operation: str, *, as_json: bool) -> None:
+def check(
+    guest: str, operation: str, config: Path, state: Path, cpu_map: CPUMap, *, as_json: bool
+) -> None:
     """Say whether GUEST, or the domain in FILE ("-": stdin), can start on this host.
 
     GUEST is a name, UUID or id. A running guest is judged by the CPU that it really has. Neither
@@ -45,8 +60,11 @@ def check(guest: str, operation: str, *, as_json: bool) -> None:
     except GuardError:
         name = guest  # the verdict will say what is wrong with the XML
     request = CheckRequest(domain=name, operation=Operation(operation), xml=text)
-    policy = parse_config(files.config_files()).policy
-    verdict = judge(request, host_snapshot(), policy, read_cpu_map())
+    rules, snapshot = parse_config(files.config_files(config)), host_snapshot(state)
+    cpu_map = match_pvr(cpu_map, rules.pvr)
+    if rules.pvr is PVRMatch.EXACT:
+        snapshot = with_revision(snapshot, read_revision(cpu_map))
+    verdict = judge(request, snapshot, rules.policy, cpu_map)
     if as_json:
         print_json(wire.verdict_to_dict(verdict))
     else:

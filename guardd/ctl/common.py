@@ -1,18 +1,24 @@
-"""What every command shares: exit statuses, --json, how errors are shown."""
+"""What every command shares: exit statuses, options, how errors are shown."""
 
 from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from guardd.errors import DaemonUnreachable, GuardError
+from guardd import files
+from guardd.cpu import PVRMatch, match_pvr
+from guardd.cpu.definition import Arch
+from guardd.errors import DaemonUnreachable, GuardError, IncompatibleCPUs, UnsupportedArch
 from guardd.judge.finding import Decision
+from guardd.probe.cpu_map import DIRECTORY, read_cpu_map
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,7 +40,79 @@ DECISION_EXIT = {
     Decision.CANNOT_TELL: Exit.CANNOT_TELL,
 }
 
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+state_option = click.option(
+    "--state",
+    type=_FOLDER,
+    default=files.STATE_DIRECTORY,
+    show_default=True,
+    help="Folder of what the daemon keeps.",
+)
+
+config_option = click.option(
+    "--config",
+    type=_FOLDER,
+    default=files.CONFIG_DIRECTORY,
+    show_default=True,
+    help="Folder of guardd.toml and guardd.toml.d/.",
+)
+
+arch_option = click.option(
+    "--arch",
+    type=click.Choice(list(Arch)),
+    metavar="ARCH",
+    help="The architecture of CPUs whose file does not tell, in place of this machine's.",
+)
+
+
+def cpu_map_option(command: Command) -> Command:
+    """Give *command* the CPU map, loaded, and the option where from."""
+
+    @click.option(
+        "--cpu-map",
+        "directory",
+        type=_FOLDER,
+        default=DIRECTORY,
+        show_default=True,
+        help="Folder of libvirt's CPU map.",
+    )
+    @functools.wraps(command)
+    def run(*args: Any, directory: Path, **kwargs: Any) -> Any:  # noqa: ANN401 (what click parsed)
+        return command(*args, cpu_map=read_cpu_map(directory), **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+def pvr_option(command: Command) -> Command:
+    """Let the CPU map that *command* is given go by families or by exact PVRs."""
+
+    @click.option(
+        "--pvr",
+        type=click.Choice(list(PVRMatch)),
+        default=PVRMatch.FAMILY.value,
+        show_default=True,
+        help="Tell PowerPC processors apart by their family or by their exact PVR.",
+    )
+    @cpu_map_option
+    @functools.wraps(command)
+    def run(*args: Any, pvr: str, cpu_map: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        return command(*args, cpu_map=match_pvr(cpu_map, PVRMatch(pvr)), **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+def own_arch() -> Arch:
+    """Give the architecture of this machine; raises UnsupportedArch."""
+    machine = os.uname().machine
+    if machine in ("i386", "i486", "i586"):
+        return Arch.I686  # as libvirt calls them
+    try:
+        return Arch(machine)
+    except ValueError:
+        raise UnsupportedArch(f"'{machine}' is no architecture that libvirt knows") from None
 
 
 def print_json(document: object) -> None:
@@ -53,7 +131,16 @@ def shown_errors(command: Command) -> Command:
             click.echo(f"error: {exc}", err=True)
             if exc.hint:
                 click.echo(f"hint: {exc.hint}", err=True)
-            unreachable = isinstance(exc, DaemonUnreachable)
-            sys.exit(Exit.NO_DAEMON if unreachable else Exit.CANNOT_TELL)
+            sys.exit(_exit_for(exc))
 
     return run  # type: ignore[return-value]
+
+
+def _exit_for(exc: GuardError) -> Exit:
+    match exc:
+        case DaemonUnreachable():
+            return Exit.NO_DAEMON
+        case IncompatibleCPUs():
+            return Exit.INCOMPATIBLE
+        case _:
+            return Exit.CANNOT_TELL

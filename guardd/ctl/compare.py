@@ -9,33 +9,49 @@ from typing import assert_never
 import click
 
 from guardd import cpu
+from guardd.cpu import CPUMap, PVRMatch, ppc64
 from guardd.cpu.definition import Arch
 from guardd.cpu.driver import CompareResult, Comparison
-from guardd.ctl.common import Exit, json_option, print_json, shown_errors
+from guardd.ctl.common import (
+    Exit,
+    json_option,
+    own_arch,
+    print_json,
+    pvr_option,
+    shown_errors,
+    state_option,
+)
+from guardd.ctl.cpufile import READABLE, between, name_of, read_cpus
 from guardd.ctl.known import host_snapshot
-from guardd.errors import InvalidCPU
-from guardd.facts.cpus import FoundCPU, parse_cpus
-from guardd.probe.cpu_map import read_cpu_map
-
-_READABLE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+from guardd.errors import UnknownHost
+from guardd.facts.cpus import FoundCPU
+from guardd.facts.snapshot import with_revision
+from guardd.probe.revision import read_revision
 
 
 @click.command()
-@click.argument("file", type=_READABLE)
-@click.option("--host", "host_file", type=_READABLE, help="Compare with the CPU in this file.")
+@click.argument("file", type=READABLE)
+@click.option("--host", "host_file", type=READABLE, help="Compare with the CPU in this file.")
+@state_option
+@pvr_option
 @json_option
 @shown_errors
-def compare(file: Path, host_file: Path | None, *, as_json: bool) -> None:
-    """Compare the CPU in FILE with this host's, or with the one given by --host.
+def compare(
+    file: Path, host_file: Path | None, state: Path, cpu_map: CPUMap, *, as_json: bool
+) -> None:
+    """Compare the CPU in FILE with this host's, or with the one given by --host ("-": stdin).
 
     Both files may hold a cpu, domain, capabilities or domainCapabilities document, as for virsh
-    cpu-compare. Superset means that the host has more than the CPU asks for.
+    cpu-compare; the first CPU in them counts. Superset means that the host has more than the CPU
+    asks for.
 
     Exit status: 0 identical or superset, 1 incompatible, 3 it cannot be told.
     """
-    host, arch = _host(host_file)
-    asked = _first(file).cpu
-    comparison = cpu.compare(read_cpu_map(), arch, host.cpu, asked)
+    host = _this_host(state, cpu_map) if host_file is None else read_cpus(host_file)[0]
+    asked = read_cpus(file)[0]
+    arch = host.arch or own_arch()
+    with between(cpu_map, arch, host, asked):
+        comparison = cpu.compare(cpu_map, arch, host.cpu, asked.cpu)
     if as_json:
         print_json(
             {
@@ -45,36 +61,29 @@ def compare(file: Path, host_file: Path | None, *, as_json: bool) -> None:
             }
         )
     else:
-        click.echo(_sentence(comparison, file))
+        click.echo(_sentence(comparison, name_of(file), arch))
     sys.exit(_exit(comparison.result))
 
 
-def _host(host_file: Path | None) -> tuple[FoundCPU, Arch]:
-    snapshot = None if host_file else host_snapshot()
-    if host_file is not None:
-        found = _first(host_file)
-        return found, found.arch or _own_arch()
-    if snapshot is None or snapshot.host_cpu is None:
-        raise InvalidCPU("libvirt could not name this host's CPU")
-    return FoundCPU(cpu=snapshot.host_cpu, arch=snapshot.arch), snapshot.arch
+def _this_host(state: Path, cpu_map: CPUMap) -> FoundCPU:
+    snapshot = host_snapshot(state)
+    is_power = snapshot.arch in ppc64.DRIVER.archs
+    if is_power and cpu_map.part(ppc64.DRIVER).pvr is PVRMatch.EXACT:
+        snapshot = with_revision(snapshot, read_revision(cpu_map))
+    if snapshot.host_cpu is None:
+        raise UnknownHost("libvirt could not name this host's CPU")
+    return FoundCPU(cpu=snapshot.host_cpu, arch=snapshot.arch, place="this host")
 
 
-def _own_arch() -> Arch:
-    return host_snapshot().arch
-
-
-def _first(path: Path) -> FoundCPU:
-    data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    return parse_cpus(data.decode("utf-8", "surrogateescape"))[0]
-
-
-def _sentence(comparison: Comparison, file: Path) -> str:
-    described = f"CPU described in {file}"
+def _sentence(comparison: Comparison, name: str, arch: Arch) -> str:
+    described = f"CPU described in {name}"
     match comparison.result:
         case CompareResult.IDENTICAL:
             return f"{described} is identical to host CPU"
         case CompareResult.SUPERSET:
-            return f"The CPU provided by host is a superset of {described}"
+            return f"Host CPU is a superset of {described}"
+        case CompareResult.UNCHECKED if arch in ppc64.DRIVER.archs:
+            return f"{described} is of the host CPU's family, the host's own PVR is not known"
         case CompareResult.UNCHECKED:
             return f"{described} is not compared on this architecture, QEMU decides at start"
         case CompareResult.INCOMPATIBLE:

@@ -168,41 +168,67 @@ def _systemctl(*arguments: str) -> int:
         return -1
 
 
+_hooks_option = click.option(
+    "--hooks",
+    "root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=HOOKS,
+    show_default=True,
+    help="Folder of libvirt's hooks; libvirt is made to notice a change in its own only.",
+)
+
+
 @click.group()
 def hook() -> None:
     """Install, remove or look at libvirt's hook, /etc/libvirt/hooks/qemu."""
 
 
 @hook.command()
+@_hooks_option
+@json_option
 @shown_errors
-def install() -> None:
+def install(root: Path, *, as_json: bool) -> None:
     """Put the hook in its place and make libvirt notice it.
 
     Where /etc/libvirt/hooks/qemu is another program's, qemu.d/50-cpu-guardd is used beside it.
+
+    Exit status: 0 done, 3 it could not be installed.
     """
-    path = install_hook()
-    click.echo(f"{path}: installed")
-    for line in reload_libvirt():
+    path = install_hook(root)
+    noticed = reload_libvirt() if root == HOOKS else []
+    if as_json:
+        print_json({"installed": str(path), "libvirt": noticed})
+        return
+    for line in [f"{path}: installed", *noticed]:
         click.echo(line)
 
 
 @hook.command()
+@_hooks_option
+@json_option
 @shown_errors
-def remove() -> None:
-    """Take the hook away; another program's is left alone."""
-    removed = remove_hook()
-    for path in removed:
-        click.echo(f"{path}: removed")
-    for line in reload_libvirt() if removed else ["no hook of cpu-guardd is installed"]:
+def remove(root: Path, *, as_json: bool) -> None:
+    """Take the hook away; another program's is left alone.
+
+    Exit status: 0 none of ours is left, 3 it could not be removed.
+    """
+    removed = remove_hook(root)
+    noticed = reload_libvirt() if removed and root == HOOKS else []
+    if as_json:
+        print_json({"removed": [str(path) for path in removed], "libvirt": noticed})
+        return
+    lines = [f"{path}: removed" for path in removed] or ["no hook of cpu-guardd is installed"]
+    for line in [*lines, *noticed]:
         click.echo(line)
 
 
 @hook.command(name="status")
+@_hooks_option
 @json_option
 @shown_errors
-def hook_status(*, as_json: bool) -> None:
+def hook_status(root: Path, *, as_json: bool) -> None:
     """Say what stands where; exit status 0 where a current hook of ours does, else 1."""
-    found = places()
+    found = places(root)
     if as_json:
         print_json({str(place.path): place.state for place in found})
     else:

@@ -31,12 +31,12 @@ def connected() -> Iterator[Connection]:
         libvirtconn.close(connection)
 
 
-def host_snapshot() -> HostSnapshot:
+def host_snapshot(directory: Path = files.STATE_DIRECTORY) -> HostSnapshot:
     """Give the snapshot that the daemon kept; where there is none, ask libvirt for a fresh one.
 
     Raises BadSnapshot, or LibvirtFailed where libvirt does not answer either.
     """
-    kept = files.kept_snapshot()
+    kept = files.kept_snapshot(directory)
     if kept is None:
         return _fresh_snapshot()
     emulators = (hypervisor.emulator for hypervisor in kept.hypervisors)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import click
 
 from guardd import __version__
+from guardd.ctl.baseline import baseline
 from guardd.ctl.check import check
 from guardd.ctl.compare import compare
+from guardd.ctl.decode import decode
 from guardd.ctl.explain import explain
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
+from guardd.ctl.models import models
 from guardd.ctl.status import status
+from guardd.ctl.update import update
+
+COMMANDS = (baseline, check, compare, decode, explain, hook, host, models, status, update)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +30,7 @@ def main() -> None:
     """
 
 
-for command in (check, compare, explain, hook, host, status):
+for command in COMMANDS:
     main.add_command(command)
 
 if __name__ == "__main__":

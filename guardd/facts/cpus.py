@@ -3,64 +3,79 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
 from guardd.cpu.xml import cpu_from_element
-from guardd.errors import InvalidCPU
+from guardd.errors import GuardError, InvalidCPU
 from guardd.xmldoc import Element, parse_xml, string_value
 
-_DECLARATION = re.compile(r"<\?xml[^>]*\?>")
+_DECLARATION = re.compile(r"<\?xml\s[^>]*\?>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundCPU:
-    """A CPU and the architecture that its document gives it, None where it gives none."""
+    """A CPU, the architecture that its document gives it (None: none), and where it stands."""
 
     cpu: CPUDef
     arch: Arch | None
+    place: str = ""
 
 
-def parse_cpus(text: str) -> list[FoundCPU]:
+def parse_cpus(text: str, name: str = "CPU file") -> list[FoundCPU]:
     """Give the CPUs of *text*, in document order (spec cpu-x86, 3.2, "virsh helpers").
 
     Taken are <cpu>, a domain's, a host's in capabilities, and the host-model of domain
     capabilities; the text may hold several documents. A host's CPU keeps mode custom, so that it
-    can be formatted. Raises MalformedXML or InvalidCPU, also where there is no CPU at all.
+    can be formatted. *name* is that of the file. Raises MalformedXML or InvalidCPU, also where
+    there is no CPU at all.
     """
-    root = parse_xml(f"<container>{_DECLARATION.sub('', text)}</container>", what="CPU file")
-    found = [cpu for document in root for cpu in _cpus(document)]
+    root = parse_xml(f"<container>{_DECLARATION.sub('', text)}</container>", what=name)
+    found = []
+    for document in root:
+        for element, arch in _elements(document):
+            place = f"{name}:{element.sourceline}"
+            try:
+                found.append(FoundCPU(cpu=_cpu(element), arch=arch, place=place))
+            except GuardError as exc:
+                raise type(exc)(f"{place}: {exc}") from exc
     if not found:
-        raise InvalidCPU("no CPU found: expected cpu, domain, capabilities or domainCapabilities")
+        raise InvalidCPU(
+            f"{name} does not contain any <cpu> element or valid domain XML, host capabilities"
+            " XML, or domain capabilities XML"
+        )
     return found
 
 
-def _cpus(document: Element) -> list[FoundCPU]:
+def _elements(document: Element) -> Iterator[tuple[Element, Arch | None]]:
+    """Give the <cpu> elements of *document* with their architecture."""
     match document.tag:
         case "cpu":
-            return [_found(document, document.find("arch"))]
+            yield document, _arch(document.find("arch"))
         case "domain":
             os_type = document.find("os/type")
-            arch = None if os_type is None else _arch(os_type.get("arch"))
-            return [FoundCPU(cpu=cpu_from_element(c), arch=arch) for c in document.findall("cpu")]
+            arch = None if os_type is None else _known(os_type.get("arch"))
+            for cpu in document.findall("cpu"):
+                yield cpu, arch
         case "capabilities":
-            return [_found(cpu, cpu.find("arch")) for cpu in document.findall("host/cpu")]
+            for cpu in document.findall("host/cpu"):
+                yield cpu, _arch(cpu.find("arch"))
         case "domainCapabilities":
-            modes = document.findall("cpu/mode[@name='host-model'][@supported='yes']")
-            for mode in modes:
+            for mode in document.findall("cpu/mode[@name='host-model'][@supported='yes']"):
                 mode.tag = "cpu"
                 mode.attrib.clear()
-            return [_found(mode, document.find("arch")) for mode in modes]
-        case _:
-            return []
+                yield mode, _arch(document.find("arch"))
 
 
-def _found(element: Element, arch: Element | None) -> FoundCPU:
+def _cpu(element: Element) -> CPUDef:
     cpu = cpu_from_element(element)
-    if cpu.type is CPUType.HOST:
-        cpu = replace(cpu, mode=Mode.CUSTOM)
-    return FoundCPU(cpu=cpu, arch=None if arch is None else _arch(string_value(arch)))
+    return replace(cpu, mode=Mode.CUSTOM) if cpu.type is CPUType.HOST else cpu
 
 
-def _arch(name: str | None) -> Arch | None:
+def _arch(element: Element | None) -> Arch | None:
+    return None if element is None else _known(string_value(element))
+
+
+def _known(name: str | None) -> Arch | None:
     return Arch(name) if name in list(Arch) else None

@@ -158,6 +158,17 @@ def with_hypervisor(snapshot: HostSnapshot, hypervisor: Hypervisor) -> HostSnaps
     return replace(snapshot, hypervisors=(*others, hypervisor))
 
 
+def with_revision(snapshot: HostSnapshot, revision: str | None) -> HostSnapshot:
+    """Give *snapshot* with a PowerPC host's CPU called by its exact model.
+
+    libvirt's name, that of the family, stays where *revision* is None or of another family.
+    """
+    host = snapshot.host_cpu
+    if revision is None or host is None or not revision.startswith(host.model or "?"):
+        return snapshot
+    return replace(snapshot, host_cpu=replace(host, model=revision))
+
+
 def with_present(snapshot: HostSnapshot, present: Mapping[str, str]) -> HostSnapshot:
     """Give a kept *snapshot*, marked STALE where the *present* fingerprint is another."""
     if snapshot.fingerprint == present:

@@ -6,6 +6,7 @@ from guardd import cpu
 from guardd.cpu import CPUMap, ppc64
 from guardd.cpu.definition import Arch, Check, CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.ppc64 import generation
+from guardd.cpu.ppc64.compat import compat_modes
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.case import Case
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
@@ -125,17 +126,23 @@ def _guest_generation(case: Case) -> tuple[str, int | None]:
         return asked.model, generation(asked.model, "power")
     if asked.model is not None and asked.mode is Mode.CUSTOM:
         name = cpu.convert_legacy(case.guest.arch, asked).model or asked.model
-        return name, generation(name, "POWER")
+        return name, _generation(name)
     if case.guest.virt_type == KVM and host is not None and host.model is not None:
-        return host.model, generation(host.model, "POWER")
+        return host.model, _generation(host.model)
     return str(asked.mode), None
 
 
 def _ceiling_generation(ceiling: Ceiling) -> int:
-    found = generation(ceiling.cpu.model or "", "POWER")
+    found = _generation(ceiling.cpu.model or "")
     if found is None:
         raise BadConfig(f"{ceiling.cpu.model!r} is not one of POWER6 to POWER10")
     return found
+
+
+def _generation(model: str) -> int | None:
+    """Read the generation off a model's name, be it of a family or of one revision."""
+    modes = compat_modes(CPUDef(model=model))
+    return generation(modes[-1], "power") if modes else None
 
 
 def _above(name: str, ceiling: Ceiling, hint: str) -> Finding:

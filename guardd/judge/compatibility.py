@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
+from guardd.cpu import ppc64
 from guardd.cpu.definition import Check, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
 from guardd.errors import GuardError, UnknownCompat, UnknownFeature, UnknownModel, UnsupportedArch
@@ -235,6 +236,8 @@ def _findings(case: Case, comparison: Comparison) -> list[Finding]:
     host = case.reference.label
     if comparison.result is CompareResult.UNCHECKED:
         sentence = f"libvirt tells nothing to compare with on this host ({host})"
+        if case.guest.arch in ppc64.DRIVER.archs and case.reference.accepted is not None:
+            sentence = f"only the family of this host's processor is known ({host}), not its PVR"
         return [Finding(Code.UNCHECKED, case.guest.arch, sentence)]
     if comparison.difference is Difference.UNKNOWN_HOST:
         sentence = "libvirt could not name this host's CPU, so nothing can be compared with it"

@@ -1,0 +1,181 @@
+"""cpu-guardctl baseline: virsh cpu-baseline and hypervisor-cpu-baseline, of any number of hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import click
+
+from guardd import cpu
+from guardd.cpu import CPUMap, Limits, arm, ppc64
+from guardd.cpu.definition import Arch, CPUDef, Fallback, MaxPhysAddr, PhysAddrMode
+from guardd.cpu.ppc64.compat import baseline_compat
+from guardd.ctl.common import arch_option, json_option, own_arch, pvr_option, shown_errors
+from guardd.ctl.cpufile import READABLE, models_option, print_cpu, read_cpus, read_models
+from guardd.errors import (
+    BrokenMap,
+    GuardError,
+    IncompatibleCPUs,
+    NoModel,
+    NoSuitableModel,
+    UnsupportedArch,
+)
+from guardd.facts.cpus import FoundCPU
+from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=READABLE)
+@click.option("--migratable", is_flag=True, help="Leave out features that block migration.")
+@click.option("--features", "expanded", is_flag=True, help="List the model's own features too.")
+@models_option
+@click.option(
+    "--compat",
+    is_flag=True,
+    help="PowerPC: print the newest compatibility mode that all hosts have.",
+)
+@arch_option
+@pvr_option
+@json_option
+@shown_errors
+def baseline(  # noqa: PLR0913 (its options)
+    files: Sequence[Path],
+    models: str | None,
+    arch: str | None,
+    cpu_map: CPUMap,
+    *,
+    migratable: bool,
+    expanded: bool,
+    compat: bool,
+    as_json: bool,
+) -> None:
+    """Compute the CPU that runs on all hosts in the files ("-": stdin), as XML for virsh.
+
+    Each FILE may hold several documents, as for virsh cpu-baseline and hypervisor-cpu-baseline:
+    cpu, domain, capabilities, domainCapabilities. With --models the result is tailored to a
+    hypervisor.
+
+    Exit status: 0 there is one, 1 the CPUs have none, 3 it cannot be told.
+    """
+    found = [each for path in files for each in read_cpus(path)]
+    family = _common_arch(found, None if arch is None else Arch(arch))
+    if compat:
+        print_cpu(_compat_mode(family, found), as_json=as_json)
+        return
+    _note_unseen(family, found)
+    limits = Limits(models=read_models(models, cpu_map, family), migratable=migratable)
+    result = _tailored(family, _baseline(cpu_map, family, found, limits), found, limits)
+    if expanded:
+        result = cpu.expand(cpu_map, family, result)
+    print_cpu(result, as_json=as_json)
+
+
+def _common_arch(found: Iterable[FoundCPU], asked: Arch | None) -> Arch:
+    """Give the architecture of all CPUs; raises IncompatibleCPUs where they are of several."""
+    arch, whose = asked, "--arch"
+    for each in found:
+        if each.arch is None:
+            continue
+        if arch is None:
+            arch, whose = each.arch, each.place
+        if not cpu.same_family(arch, each.arch):
+            raise IncompatibleCPUs(
+                f"{each.place}: CPU arch {each.arch} does not match {arch} of {whose}"
+            )
+    return arch or own_arch()
+
+
+def _note_unseen(arch: Arch, found: Sequence[FoundCPU]) -> None:
+    """Say where libvirt's answer is blind: on Arm the first CPU is taken for all."""
+    others = {each.cpu.model for each in found} - {found[0].cpu.model}
+    if arch in arm.DRIVER.archs and others:
+        note = f"libvirt looks at {found[0].place} only on {arch}, the others have another model"
+        click.echo(f"note: {note}", err=True)
+
+
+def _baseline(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Limits) -> CPUDef:
+    """Compute the baseline; an error names the CPU that it is about."""
+    try:
+        return cpu.baseline(cpu_map, arch, [each.cpu for each in found], limits)
+    except (BrokenMap, UnsupportedArch):
+        raise
+    except (IncompatibleCPUs, NoSuitableModel) as exc:
+        at = _first_failing(cpu_map, arch, found, limits)
+        message, the_one = f"{found[at].place}: {exc}", found[at]
+        if at > 0 and _has_baseline(cpu_map, arch, [the_one, the_one], limits):
+            message += f" ({the_one.cpu.model}, before it {_models(found[:at])})"
+        raise IncompatibleCPUs(message, hint=_compat_hint(arch, found)) from exc
+    except GuardError as exc:
+        raise _blamed(cpu_map, arch, found, exc) from exc
+
+
+def _first_failing(cpu_map: CPUMap, arch: Arch, found: Sequence[FoundCPU], limits: Limits) -> int:
+    """Say with which CPU there is no baseline any more: what all have can only get less."""
+    good, bad = 0, len(found)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if _has_baseline(cpu_map, arch, found[:middle], limits):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _has_baseline(cpu_map: CPUMap, arch: Arch, found: Iterable[FoundCPU], limits: Limits) -> bool:
+    try:
+        cpu.baseline(cpu_map, arch, [each.cpu for each in found], limits)
+    except GuardError:
+        return False
+    return True
+
+
+def _models(found: Iterable[FoundCPU]) -> str:
+    names = dict.fromkeys(str(each.cpu.model) for each in found)
+    first, more = next(iter(names)), len(names) - 1
+    return f"{first} and {more} more" if more else first
+
+
+def _blamed(cpu_map: CPUMap, arch: Arch, found: Iterable[FoundCPU], exc: GuardError) -> GuardError:
+    """Give *exc* with the place of the first CPU that is wrong by itself."""
+    for each in found:
+        if each.cpu.model is None:
+            return NoModel(f"{each.place}: no CPU model specified")
+        try:
+            cpu.baseline(cpu_map, arch, [each.cpu])
+        except GuardError as own:
+            return type(own)(f"{each.place}: {own}")
+    return exc
+
+
+def _tailored(arch: Arch, result: CPUDef, found: Sequence[FoundCPU], limits: Limits) -> CPUDef:
+    """Do to a baseline what libvirt's QEMU driver does to it (spec cpu-x86, 6.2, wrappers)."""
+    if cpu.has_features(arch):
+        kept = {n: p for n, p in result.features.items() if n not in IGNORED_BY_LIBVIRT}
+        result = replace(result, features=MappingProxyType(kept))
+    if limits.models is not None:
+        result = replace(result, fallback=Fallback.FORBID)
+    addresses = [each.cpu.maxphysaddr for each in found]
+    limits_given = [a.limit for a in addresses if a is not None and a.limit is not None]
+    if len(limits_given) == len(found):
+        address = MaxPhysAddr(mode=PhysAddrMode.PASSTHROUGH, limit=min(limits_given))
+        result = replace(result, maxphysaddr=address)
+    return result
+
+
+def _compat_mode(arch: Arch, found: Iterable[FoundCPU]) -> CPUDef:
+    if arch not in ppc64.DRIVER.archs:
+        raise click.BadParameter(f"{arch} has no compatibility modes", param_hint="--compat")
+    return baseline_compat([each.cpu for each in found])
+
+
+def _compat_hint(arch: Arch, found: Iterable[FoundCPU]) -> str:
+    if arch not in ppc64.DRIVER.archs:
+        return ""
+    try:
+        mode = baseline_compat([each.cpu for each in found]).model
+    except GuardError:
+        return ""
+    return f"all of them have compatibility mode {mode}, see --compat"

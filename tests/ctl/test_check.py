@@ -1,0 +1,106 @@
+"""cpu-guardctl check: a verdict by hand, on files and the kept snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.ctl.commands import Done, capabilities, domain, domcaps, keep_snapshot, run, write
+
+GIVES = "<model fallback='forbid'>Old</model><vendor>Intel</vendor>"
+WANTS = "<cpu check='partial'><model>Mid</model></cpu>"
+
+
+class Host:
+    """A host with a snapshot, a configuration and a CPU map, below a folder."""
+
+    def __init__(self, folder: Path, map_folder: Path) -> None:
+        self.state = keep_snapshot(
+            folder / "state", capabilities("Old"), domcaps(GIVES, "Old", "plain")
+        )
+        self.config = folder / "etc"
+        self.config.mkdir()
+        self._map = map_folder
+
+    def check(self, *words: str | Path, stdin: str | bytes = "") -> Done:
+        """Run check on this host."""
+        folders = ("--config", self.config, "--state", self.state, "--cpu-map", self._map)
+        return run("check", *folders, *words, stdin=stdin)
+
+
+@pytest.fixture
+def host(tmp_path: Path, map_folder: Path) -> Host:
+    """Give a host of model Old."""
+    return Host(tmp_path, map_folder)
+
+
+def test_file(host: Host, tmp_path: Path) -> None:
+    """The same verdict from a file and from standard input, all reasons on stdout."""
+    path = write(tmp_path / "web1.xml", domain(WANTS))
+    done = host.check(path)
+
+    assert (1, "") == (done.status, done.err)
+    assert done.out.startswith("web1: prepare refused (deny)\n")
+    assert {"sse2", "hle", "avx2", "rtm"} <= set(done.out.replace(",", " ").split())
+    assert done == host.check("-", stdin=domain(WANTS))
+
+
+def test_allowed(host: Host) -> None:
+    """Nothing to say is said as well."""
+    done = host.check("-", stdin=domain("<cpu check='partial'><model>Old</model></cpu>"))
+
+    assert (0, True) == (done.status, "nothing stands against it" in done.out)
+
+
+def test_configuration(host: Host) -> None:
+    """What the daemon would do by the rules in force."""
+    write(host.config / "guardd.toml", 'mode = "warn"')
+    done = host.check("--json", "-", stdin=domain(WANTS))
+
+    assert (0, "warn", False) == (done.status, done.json["decision"], done.json["refused"])
+
+
+def test_operation(host: Host) -> None:
+    """An arrival is judged by the CPU in force."""
+    done = host.check("--operation", "migrate", "--json", "-", stdin=domain(WANTS))
+
+    assert "migrate" == done.json["operation"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "expected"),
+    [
+        pytest.param("", 3, "unreadable-guest", id="empty"),
+        pytest.param("<domain/>", 3, "unreadable-guest", id="no domain"),
+        pytest.param(domain(WANTS).replace("Mid", "Mit"), 1, "unknown-model", id="model"),
+        pytest.param(domain(WANTS, arch="s390x"), 3, "unknown-hypervisor", id="arch"),
+    ],
+)
+def test_reasons(host: Host, text: str, status: int, expected: str) -> None:
+    """Trouble with the guest is a finding, not an error."""
+    done = host.check("--json", "-", stdin=text)
+
+    assert [expected] == [finding["code"] for finding in done.json["findings"]]
+    assert status == done.status
+
+
+def test_not_utf_8(host: Host) -> None:
+    """A definition that libvirt would not have written."""
+    done = host.check("--json", "-", stdin=domain(WANTS).encode("utf-16"))
+
+    assert (3, "unreadable-guest") == (done.status, done.json["findings"][0]["code"])
+
+
+def test_trouble(host: Host, tmp_path: Path) -> None:
+    """What is this host's own fault."""
+    assert 2 == host.check(tmp_path / "missing.xml").status
+
+    write(host.config / "guardd.toml", "moode = 1")
+    bad_config = host.check("-", stdin=domain(WANTS))
+    assert (3, True) == (bad_config.status, "guardd.toml:1: unknown key" in bad_config.err)
+
+    (host.config / "guardd.toml").unlink()
+    write(host.state / "snapshot.json", "{}")
+    bad_snapshot = host.check("-", stdin=domain(WANTS))
+    assert (3, True) == (bad_snapshot.status, "kept snapshot cannot be read" in bad_snapshot.err)

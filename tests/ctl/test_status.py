@@ -1,0 +1,141 @@
+"""cpu-guardctl status and explain, and the program as a whole: help, version, completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from guardd.ctl.main import COMMANDS
+from tests.ctl.commands import run
+
+ANSWER = {
+    "version": "0.1.0",
+    "mode": "enforce",
+    "libvirt_connected": True,
+    "snapshot_taken": "2026-11-22T21:00:00Z",
+    "snapshot_origin": "libvirt",
+    "hypervisors": ["kvm x86_64 pc-1 /nowhere/qemu"],
+    "verdicts": {"allow": 3, "deny": 1},
+    "problems": ["configuration was not kept: no space"],
+}
+
+
+@contextmanager
+def daemon(path: Path, reply: bytes) -> Iterator[None]:
+    """Answer one call on *path* with *reply*."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while not connection.recv(65536).endswith(b"\0"):
+                pass
+            connection.sendall(reply)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join(10)
+
+
+def frame(document: object) -> bytes:
+    """Give a Varlink message."""
+    return json.dumps(document).encode() + b"\0"
+
+
+def test_status(tmp_path: Path) -> None:
+    """What the daemon says, a line each, and the hook."""
+    path = tmp_path / "guard.sock"
+    with daemon(path, frame({"parameters": ANSWER})):
+        done = run("status", "--socket", path)
+
+    assert (0, "") == (done.status, done.err)
+    assert [
+        "Daemon:    cpu-guardd 0.1.0, mode enforce",
+        "libvirt:   connected",
+        "Host:      libvirt snapshot of 2026-11-22T21:00:00Z",
+        "Knows:     kvm x86_64 pc-1 /nowhere/qemu",
+        "Verdicts:  3 allow, 1 deny",
+        "Problem:   configuration was not kept: no space",
+    ] == done.out.splitlines()[:6]
+
+
+def test_status_json(tmp_path: Path) -> None:
+    """The same for programs."""
+    path = tmp_path / "guard.sock"
+    with daemon(path, frame({"parameters": ANSWER})):
+        done = run("status", "--json", "--socket", path)
+
+    assert ANSWER == {key: value for key, value in done.json.items() if key != "hooks"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        (b"", 3),
+        (b"{", 3),
+        (b"not JSON\0", 3),
+        (frame({"error": "io.cpuguardd.Guard.NotPermitted", "parameters": {}}), 3),
+    ],
+)
+def test_bad_reply(tmp_path: Path, reply: bytes, status: int) -> None:
+    """Somebody else on the socket, or a daemon that dies."""
+    path = tmp_path / "guard.sock"
+    with daemon(path, reply):
+        done = run("status", "--socket", path)
+
+    assert (status, "") == (done.status, done.out)
+    assert done.err.startswith("error: ")
+
+
+def test_no_daemon(tmp_path: Path) -> None:
+    """An exit status of its own, for monitoring."""
+    done = run("status", "--socket", tmp_path / "missing.sock")
+
+    assert (69, True) == (done.status, "hint: see: systemctl status cpu-guardd" in done.err)
+
+
+def test_explain_nothing() -> None:
+    """No such guest was ever judged."""
+    done = run("explain", "no-guest-of-this-name-was-ever-judged")
+
+    assert (3, "") == (done.status, done.out)
+    assert "error: no verdict on 'no-guest-of-this-name-was-ever-judged'" in done.err
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
+def test_help(command: object) -> None:
+    """Each tells its own, under both names of the option."""
+    name = str(getattr(command, "name", ""))
+    done = run(name, "--help")
+
+    assert 0 == done.status
+    assert done.out.startswith(f"Usage: cpu-guardctl {name} ")
+    assert done.out == run(name, "-h").out
+
+
+def test_completion() -> None:
+    """As the manual says: the shell asks the program itself."""
+    code = "from guardd.ctl.main import main; main(prog_name='cpu-guardctl')"
+    words = {"_CPU_GUARDCTL_COMPLETE": "bash_complete", "COMP_WORDS": "cpu-guardctl b"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **words, "COMP_CWORD": "1"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "plain,baseline\n" == done.stdout
