@@ -161,3 +161,9 @@ class DaemonUnreachable(GuardError):
     """Nobody answers on the daemon's socket, or not in time."""
 
     code = "no-daemon"
+
+
+class UnreadableHardware(GuardError):
+    """A register, device or file of the host's own that cannot be read; the hint says what helps."""
+
+    code = "unreadable-hardware"
