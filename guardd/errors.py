@@ -164,6 +164,6 @@ class DaemonUnreachable(GuardError):
 
 
 class UnreadableHardware(GuardError):
-    """A register, device or file of the host's own that cannot be read; the hint says what helps."""
+    """A register, device or file of the host that cannot be read; the hint says what helps."""
 
     code = "unreadable-hardware"

@@ -1,10 +1,15 @@
-"""What every reading of a host's processors has: where it comes from, and cores that differ."""
+"""What a reading of a host's processors is: where it comes from, what it says, unlike cores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from guardd.cpu.arm.host import ArmHost
+from guardd.cpu.definition import TSC, Arch, CPUDef
+from guardd.cpu.x86.data import CPUData
+from guardd.errors import GuardError
 
 
 class Source(StrEnum):
@@ -30,6 +35,35 @@ class CoreKind:
     features: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """What the host's silicon says of itself.
+
+    `cpu`: a host's definition as libvirt's capabilities have it, less its topology; None where
+    the CPU could not be read or is no model of the CPU map, and then `notes` say why.
+    `source`: where `cpu` was read; None: nowhere. `data`: what `guardd.cpu.decode` made it of:
+    CPUID and MSRs on x86, the PVR on PowerPC. `microcode`, `phys_bits`, `tsc`: x86; None: not
+    known. `cores`: the kinds of cores where not all are alike, and `cpu` then has what all of them
+    have. `compat`: the compatibility mode of a PowerPC host that runs as an older generation;
+    `cpu` is still the real one. `revision`: a PowerPC host's exact model, as with PVRMatch.EXACT.
+    `arm`: what tells whether another aarch64 host can take a guest of this one. `notes`: whole
+    sentences on what could not be read or is to be known beside the rest.
+    """
+
+    arch: Arch
+    cpu: CPUDef | None = None
+    source: Source | None = None
+    data: CPUData | int | None = None
+    microcode: int | None = None
+    phys_bits: int | None = None
+    tsc: TSC | None = None
+    cores: tuple[CoreKind, ...] = ()
+    compat: str | None = None
+    revision: str | None = None
+    arm: ArmHost | None = None
+    notes: tuple[str, ...] = ()
+
+
 def group_cores(names: Mapping[int, tuple[str, tuple[str, ...]]]) -> tuple[CoreKind, ...]:
     """Give the kinds of cores, in order of their first CPU; empty where all are of one kind.
 
@@ -44,3 +78,8 @@ def group_cores(names: Mapping[int, tuple[str, tuple[str, ...]]]) -> tuple[CoreK
         CoreKind(cpus=tuple(cpus), name=name, features=features)
         for (name, features), cpus in kinds.items()
     )
+
+
+def said(exc: GuardError) -> str:
+    """Give an error as a note, with what would help."""
+    return f"{exc} ({exc.hint})" if exc.hint else str(exc)

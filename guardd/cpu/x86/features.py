@@ -14,7 +14,7 @@ from guardd.cpu.x86.map import X86Map
 from guardd.errors import NoModel, UnknownFeature, UnknownModel, UnknownVendor
 
 # the CPUID feature without which an MSR is not there (Intel SDM vol. 4, table 2-2)
-_MSR_ENUMERATED_BY = {
+MSR_ENUMERATED_BY = {
     0xCF: "core-capability",
     0x10A: "arch-capabilities",
     **dict.fromkeys(range(0x480, 0x492), "vmx"),
@@ -36,7 +36,7 @@ def hidden_features(x86: X86Map, cpu: CPUDef) -> frozenset[str]:
     bits = all_bits(x86, cpu)
     absent = {
         index
-        for index, name in _MSR_ENUMERATED_BY.items()
+        for index, name in MSR_ENUMERATED_BY.items()
         if name not in x86.features or not x86.features[name].bits & bits
     }
     hidden = 0

@@ -32,11 +32,15 @@ class Vendor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """A feature's bits, and whether a guest that has it can be migrated."""
+    """A feature's bits, and whether a guest that has it can be migrated.
+
+    `aliases`: its names elsewhere, as (name, source); "linux" is /proc/cpuinfo.
+    """
 
     name: str
     bits: int
     migratable: bool = True
+    aliases: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +204,8 @@ class X86Map:
             self.positions.setdefault(register, len(self.positions) * REGISTER_BITS)
         bits = self.bits(CPUData(registers))
         migratable = element.get("migratable") != "no"
-        self.features[name] = Feature(name=name, bits=bits, migratable=migratable)
+        aliases = tuple((a.get("name", ""), a.get("source", "")) for a in element.findall("alias"))
+        self.features[name] = Feature(name=name, bits=bits, migratable=migratable, aliases=aliases)
 
     def _add_model(self, name: str, element: Element) -> None:
         if name in self.models:
