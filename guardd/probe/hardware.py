@@ -8,7 +8,7 @@ from pathlib import Path
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef
 from guardd.errors import UnsupportedArch
-from guardd.probe import x86
+from guardd.probe import arm, mfpvr, ppc64, x86
 from guardd.probe.reading import CoreKind, Hardware, Source
 
 __all__ = ["CoreKind", "Hardware", "Source", "read_hardware", "read_hypervisor_cpu"]
@@ -26,6 +26,12 @@ def read_hardware(
     match arch:
         case Arch.X86_64 | Arch.I686:
             return x86.read_host(cpu_map, arch, root)
+        case Arch.PPC64 | Arch.PPC64LE:
+            # the instruction tells of this machine, a root elsewhere of another
+            read_pvr = mfpvr.read_pvr if root == Path("/") else None
+            return ppc64.read_host(cpu_map, arch, root, read_pvr)
+        case Arch.AARCH64:
+            return arm.read_host(cpu_map, arch, root)
         case _:
             return Hardware(arch=arch, notes=(f"the CPU of {arch} hosts cannot be read",))
 
