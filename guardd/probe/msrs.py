@@ -48,8 +48,9 @@ def open_msr(path: Path) -> Iterator[ReadMSR]:
 def wanted_msrs(x86: X86Map, data: CPUData) -> tuple[int, ...]:
     """Number the MSRs with features of the map that a processor with *data* has, in map order.
 
-    libvirt 9.0.0 looks at 0x10a alone, 11.3.0 at all that the map names. Here an MSR counts where
-    CPUID announces it.
+    An MSR counts where CPUID announces it, as in libvirt 9.0.0. 11.3.0 tries them all, and where
+    the kernel's msr module is not loaded it then takes those that KVM emulates for the host's:
+    an AMD host without arch-capabilities shows rdctl-no there.
     """
     bits = x86.bits(data)
     indexes = dict.fromkeys(r.leaf for r in x86.positions if r.source == "msr")

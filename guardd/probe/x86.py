@@ -3,7 +3,7 @@
 The CPU is what libvirt's capabilities say, but for
 * cores that differ: libvirt decodes whichever core it happens to run on, here the CPU has what all
   cores have, and the kinds of cores are told;
-* MSRs: see `guardd.probe.msrs`;
+* MSRs that the processor does not announce, and VMX controls: see `guardd.probe.msrs`;
 * the topology, which is not read.
 As in libvirt the feature `hypervisor` is there on a host that is a guest itself.
 """
