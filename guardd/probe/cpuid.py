@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from guardd.cpu.x86.data import CPUData, Register
 from guardd.errors import UnreadableHardware
-from guardd.probe.devices import opened
+from guardd.probe.devices import Hint, opened
 
 BASIC = 0x0
 EXTENDED = 0x80000000
@@ -24,6 +24,7 @@ MAX_SUBLEAVES = 64
 
 _SGX = 1 << 2  # leaf 7, EBX
 _REGISTER_BITS = 32
+_HINT = Hint("load the kernel's module: modprobe cpuid", "only root may read it")
 _VALUE = struct.Struct("<4I")
 
 
@@ -43,7 +44,7 @@ ReadLeaf = Callable[[int, int], Leaf]
 @contextmanager
 def open_cpuid(path: Path) -> Iterator[ReadLeaf]:
     """Open a core's device of the kernel's cpuid module; raises UnreadableHardware."""
-    with opened(path, os.O_RDONLY, hint="load the kernel's module (modprobe cpuid), be root") as fd:
+    with opened(path, os.O_RDONLY, _HINT) as fd:
 
         def read(leaf: int, subleaf: int) -> Leaf:
             # Linux, arch/x86/kernel/cpuid.c: the position holds both inputs

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from guardd.errors import UnreadableHardware
 
@@ -15,8 +16,15 @@ MAX_FILE = 16 << 20
 MAX_CPUS = 1 << 16  # Linux is built for 8192 at most
 
 
+class Hint(NamedTuple):
+    """What helps where a device is not there, and where it is not for us."""
+
+    missing: str
+    forbidden: str
+
+
 @contextmanager
-def opened(path: Path, flags: int, *, hint: str = "") -> Iterator[int]:
+def opened(path: Path, flags: int, hint: Hint | None = None) -> Iterator[int]:
     """Open *path* without waiting for anybody; raises UnreadableHardware, with *hint*."""
     try:
         # O_NONBLOCK: a pipe in the place of a device must not hold us up
@@ -47,12 +55,14 @@ def read_text(path: Path, limit: int = MAX_FILE) -> str:
     return read_file(path, limit).decode("utf-8", "replace")
 
 
-def unreadable(path: Path, exc: OSError, hint: str = "") -> UnreadableHardware:
-    """Give the error for *exc* on *path*, with *hint* where a device is missing or not for us."""
-    helps = exc.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EACCES, errno.EPERM)
-    return UnreadableHardware(
-        f"cannot read {path}: {exc.strerror or exc}", hint=hint if helps else ""
-    )
+def unreadable(path: Path, exc: OSError, hint: Hint | None = None) -> UnreadableHardware:
+    """Give the error for *exc* on *path*, with what helps where that is known."""
+    helps = ""
+    if hint is not None and exc.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+        helps = hint.missing
+    elif hint is not None and exc.errno in (errno.EACCES, errno.EPERM):
+        helps = hint.forbidden
+    return UnreadableHardware(f"cannot read {path}: {exc.strerror or exc}", hint=helps)
 
 
 def parse_cpu_list(text: str) -> tuple[int, ...]:

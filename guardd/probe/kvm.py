@@ -18,7 +18,7 @@ from types import MappingProxyType
 from guardd.cpu.definition import TSC
 from guardd.cpu.x86.data import CPUData, Register
 from guardd.errors import UnreadableHardware
-from guardd.probe.devices import opened
+from guardd.probe.devices import Hint, opened
 
 _GET_API_VERSION = 0xAE00
 _CREATE_VM = 0xAE01
@@ -27,6 +27,11 @@ _CREATE_VCPU = 0xAE41
 _GET_SUPPORTED_CPUID = 0xC008AE05
 _GET_MSRS = 0xC008AE88
 _GET_TSC_KHZ = 0xAEA3
+
+_HINT = Hint(
+    "load KVM's module; in the firmware, virtualization may be off",
+    "root and the group kvm may use it",
+)
 
 API_VERSION = 12  # the only one there ever was outside of development kernels
 CAP_TSC_CONTROL = 60
@@ -123,8 +128,7 @@ class KVM:
 @contextmanager
 def open_kvm(path: Path) -> Iterator[KVM]:
     """Open KVM's device; raises UnreadableHardware."""
-    hint = "load KVM's module, be root or in the group kvm"
-    with opened(path, os.O_RDWR, hint=hint) as descriptor:
+    with opened(path, os.O_RDWR, _HINT) as descriptor:
         yield KVM(descriptor)
 
 

@@ -14,7 +14,7 @@ from guardd.cpu.x86.data import CPUData, Register
 from guardd.cpu.x86.features import MSR_ENUMERATED_BY
 from guardd.cpu.x86.map import X86Map
 from guardd.errors import UnreadableHardware
-from guardd.probe.devices import opened
+from guardd.probe.devices import Hint, opened
 
 # takes the MSR's index; None: the processor does not have it; raises UnreadableHardware
 ReadMSR = Callable[[int], int | None]
@@ -25,13 +25,14 @@ ReadMSR = Callable[[int], int | None]
 _VMX_CONTROLS = frozenset({0x48B, 0x48D, 0x48E, 0x48F, 0x490})
 _HALF_BITS = 32
 
+_HINT = Hint("load the kernel's module: modprobe msr", "only root may read it")
 _VALUE = struct.Struct("<Q")
 
 
 @contextmanager
 def open_msr(path: Path) -> Iterator[ReadMSR]:
     """Open a core's device of the kernel's msr module; raises UnreadableHardware."""
-    with opened(path, os.O_RDONLY, hint="load the kernel's module (modprobe msr), be root") as fd:
+    with opened(path, os.O_RDONLY, _HINT) as fd:
 
         def read(index: int) -> int | None:
             try:

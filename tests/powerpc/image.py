@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,18 +85,14 @@ def build() -> Image:
     recipe = "\n".join([*_PACKAGES, _KERNEL, _LEFT_OUT.pattern, _INIT.decode(), _suite()])
     folder = CACHE / hashlib.sha256(recipe.encode()).hexdigest()[:12]
     image = Image(folder / "vmlinux", folder / "initramfs")
-    with _locked():
-        if not (folder / "complete").exists():
-            if shutil.disk_usage(CACHE).free < _NEEDED_BYTES:
-                raise ImageError(f"{CACHE} has less than 1 GiB left")
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            try:
-                _build(image, folder / "apt")
-            except subprocess.SubprocessError as exc:
-                raise ImageError(f"cannot get Debian's packages: {_words(exc)}") from exc
-            shutil.rmtree(folder / "apt")
-            (folder / "complete").touch()
+    try:
+        with _locked():
+            if not (folder / "complete").exists():
+                _build_in(folder, image)
+    except subprocess.SubprocessError as exc:
+        raise ImageError(f"cannot get Debian's packages: {_words(exc)}") from exc
+    except OSError as exc:
+        raise ImageError(f"cannot build in {CACHE}: {exc}") from exc
     return image
 
 
@@ -108,8 +104,17 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _build(image: Image, state: Path) -> None:
-    debs = _download(state)
+def _build_in(folder: Path, image: Image) -> None:
+    if shutil.disk_usage(CACHE).free < _NEEDED_BYTES:
+        raise ImageError(f"{CACHE} has less than 1 GiB left")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    _pack(image, _download(folder / "apt"))
+    shutil.rmtree(folder / "apt")
+    (folder / "complete").touch()
+
+
+def _pack(image: Image, debs: Iterable[Path]) -> None:
     with image.initramfs.open("wb") as out:
         archive = Archive(out)
         archive.console()

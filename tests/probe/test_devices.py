@@ -10,7 +10,7 @@ import pytest
 from guardd.errors import UnreadableHardware
 from guardd.probe.auxv import parse_auxv
 from guardd.probe.cpuinfo import number, parse_cpuinfo
-from guardd.probe.devices import parse_cpu_list, read_file, unreadable
+from guardd.probe.devices import Hint, parse_cpu_list, read_file, unreadable
 
 PATH = Path("/dev/cpu/0/cpuid")
 
@@ -18,17 +18,17 @@ PATH = Path("/dev/cpu/0/cpuid")
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        (errno.ENOENT, "do this"),
-        (errno.EACCES, "do this"),
-        (errno.EPERM, "do this"),
-        (errno.ENXIO, "do this"),
+        (errno.ENOENT, "load it"),
+        (errno.ENXIO, "load it"),
+        (errno.EACCES, "be root"),
+        (errno.EPERM, "be root"),
         (errno.EIO, ""),
         (errno.EMFILE, ""),
     ],
 )
 def test_hint(code: int, hint: str) -> None:
     """It stands where a device is missing or forbidden, not where it is broken."""
-    error = unreadable(PATH, OSError(code, "words of the kernel"), "do this")
+    error = unreadable(PATH, OSError(code, "words of the kernel"), Hint("load it", "be root"))
 
     assert ("cannot read /dev/cpu/0/cpuid: words of the kernel", hint) == (str(error), error.hint)
     assert error.code == "unreadable-hardware"
