@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,11 +12,12 @@ import click
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef
+from guardd.cpu.driver import HypervisorModels
 from guardd.cpu.xml import format_cpu
 from guardd.ctl.common import print_json
 from guardd.errors import BrokenMap, GuardError
 from guardd.facts.cpus import FoundCPU, parse_cpus
-from guardd.facts.domcaps import parse_domcaps
+from guardd.facts.domcaps import Hypervisor, Usable, parse_domcaps
 
 models_option = click.option(
     "--models",
@@ -69,9 +70,7 @@ def between(cpu_map: CPUMap, arch: Arch, host: FoundCPU, guest: FoundCPU) -> Ite
             raise
 
 
-def read_models(
-    words: str | None, cpu_map: CPUMap, arch: Arch
-) -> Mapping[str, Sequence[str]] | None:
+def read_models(words: str | None, cpu_map: CPUMap, arch: Arch) -> HypervisorModels | None:
     """Read --models: names with commas between them, or @FILE with domain capabilities.
 
     Each model comes with what blocks it; None: there is no such option. Raises what
@@ -88,8 +87,27 @@ def read_models(
         return dict.fromkeys(names, ())
     path = READABLE.convert(words[1:], None, None)
     with placed(name_of(path)):
-        hypervisor = parse_domcaps(read_text(path))
-    return {name: model.blockers or () for name, model in hypervisor.models.items()}
+        return offered_models(cpu_map, parse_domcaps(read_text(path)))
+
+
+def offered_models(cpu_map: CPUMap, hypervisor: Hypervisor) -> HypervisorModels:
+    """Give the models of *hypervisor* with what blocks each, as the CPU drivers take them.
+
+    libvirt 9.0.0 does not tell what that is, for all that it knows: it is what of the model the
+    host-model CPU lacks. Raises what `cpu.features` raises for that.
+    """
+    gives: frozenset[str] | None = None
+    if hypervisor.host_model is not None:
+        gives = cpu.features(cpu_map, hypervisor.arch, hypervisor.host_model)
+    offered: dict[str, tuple[str, ...]] = {}
+    known = cpu.models(cpu_map, hypervisor.arch)
+    for name, model in hypervisor.models.items():
+        blockers = model.blockers or ()
+        if model.usable is Usable.NO and model.blockers is None and gives and name in known:
+            own = cpu.features(cpu_map, hypervisor.arch, CPUDef(model=name))
+            blockers = tuple(sorted(own - gives))
+        offered[name] = blockers
+    return offered
 
 
 def print_cpu(result: CPUDef, *, as_json: bool) -> None:

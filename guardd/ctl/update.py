@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,12 +11,14 @@ import click
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef, Fallback, Mode
+from guardd.cpu.driver import HypervisorModels
 from guardd.ctl.common import json_option, own_arch, pvr_option, shown_errors, state_option
 from guardd.ctl.cpufile import (
     READABLE,
     between,
     models_option,
     name_of,
+    offered_models,
     print_cpu,
     read_models,
     read_text,
@@ -26,7 +27,7 @@ from guardd.ctl.known import host_snapshot
 from guardd.errors import GuardError, IncompatibleCPUs, UnknownHost
 from guardd.facts.cpus import FoundCPU, parse_cpus
 from guardd.facts.domain import parse_domain
-from guardd.facts.domcaps import Hypervisor, HypervisorKey, parse_domcaps
+from guardd.facts.domcaps import HypervisorKey, parse_domcaps
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 from guardd.judge.reference import KVM, find_hypervisor
 
@@ -38,7 +39,7 @@ class _Host:
     """The host's side: its CPU, where that was found, and the models of its QEMU (None: all)."""
 
     found: FoundCPU
-    models: Mapping[str, Sequence[str]] | None
+    models: HypervisorModels | None
 
 
 @click.command()
@@ -68,7 +69,7 @@ def update(
     """
     text = read_text(file)
     guest = parse_cpus(text, name_of(file))[0]
-    host = _this_host(state, text) if host_file is None else _host_in(host_file)
+    host = _this_host(cpu_map, state, text) if host_file is None else _host_in(cpu_map, host_file)
     arch = guest.arch or host.found.arch or own_arch()
     if host.found.arch is not None and not cpu.same_family(arch, host.found.arch):
         raise IncompatibleCPUs(
@@ -85,7 +86,7 @@ def _started(
     arch: Arch,
     guest: CPUDef,
     host: CPUDef,
-    models: Mapping[str, Sequence[str]] | None,
+    models: HypervisorModels | None,
 ) -> CPUDef:
     """Do what libvirt does to a guest's CPU before it starts (spec cpu-x86, 8.3, 4 to 7)."""
     if guest.mode is Mode.CUSTOM and guest.model is None:
@@ -101,17 +102,17 @@ def _started(
     return replace(guest, features=MappingProxyType(kept))
 
 
-def _host_in(path: Path) -> _Host:
+def _host_in(cpu_map: CPUMap, path: Path) -> _Host:
     text = read_text(path)
     found = parse_cpus(text, name_of(path))[0]
     try:
-        models = _models(parse_domcaps(text))
+        models = offered_models(cpu_map, parse_domcaps(text)) or None
     except GuardError:
         models = None  # another kind of document: whatever model the guest has is taken
     return _Host(found=found, models=models)
 
 
-def _this_host(state: Path, guest: str) -> _Host:
+def _this_host(cpu_map: CPUMap, state: Path, guest: str) -> _Host:
     """Give what this host's hypervisor gives *guest*, a domain, or else a guest on KVM."""
     snapshot = host_snapshot(state)
     try:
@@ -125,9 +126,4 @@ def _this_host(state: Path, guest: str) -> _Host:
         raise UnknownHost("libvirt tells nothing of what this host's hypervisor gives")
     place = f"the {hypervisor.virt_type} hypervisor of this host"
     found = FoundCPU(cpu=hypervisor.host_model, arch=hypervisor.arch, place=place)
-    return _Host(found=found, models=_models(hypervisor))
-
-
-def _models(hypervisor: Hypervisor) -> Mapping[str, Sequence[str]] | None:
-    offered = {name: model.blockers or () for name, model in hypervisor.models.items()}
-    return offered or None
+    return _Host(found=found, models=offered_models(cpu_map, hypervisor) or None)

@@ -135,19 +135,22 @@ def test_models(baseline: Baseline, tmp_path: Path, models: str | None, expected
     assert expected in done.out
 
 
-def test_blockers(baseline: Baseline, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("<blockers model='Mid'><feature name='avx2'/></blockers>", ["avx2"]),
+        # libvirt 9.0.0 does not tell: what the host-model lacks
+        ("", ["avx2", "hle", "rtm"]),
+    ],
+)
+def test_blockers(baseline: Baseline, tmp_path: Path, told: str, expected: list[str]) -> None:
     """What QEMU cannot give of a model is not taken for given."""
-    blocked = """<model usable='no'>Mid</model>
-      <blockers model='Mid'><feature name='avx2'/></blockers>"""
-    path = write(
-        tmp_path / "dc.xml",
-        domcaps(HOST_MODEL).replace(
-            "<mode name='custom' supported='yes'>", "<mode name='custom' supported='yes'>" + blocked
-        ),
-    )
+    custom = "<mode name='custom' supported='yes'>"
+    blocked = f"{custom}<model usable='no'>Mid</model>{told}"
+    path = write(tmp_path / "dc.xml", domcaps(HOST_MODEL).replace(custom, blocked))
     done = baseline(capabilities("Mid"), options=("--models", f"@{path}", "--json"))
 
-    assert ("Mid", {"avx2": "disable"}) == (done.json["model"], done.json["features"])
+    assert ("Mid", expected) == (done.json["model"], sorted(done.json["features"]))
 
 
 @pytest.mark.parametrize(("limits", "expected"), [((46, 39), 39), ((46, None), None)])
