@@ -372,12 +372,7 @@ def has_feature(cpu_map: CPUMap, arch: Arch, cpu: CPUDef, feature: str) -> bool:
     return driver.has_feature(cpu_map.part(driver), cpu, feature)
 
 
-def data_has_feature(
-    cpu_map: CPUMap,
-    arch: Arch,
-    data: object,
-    feature: str,
-) -> bool:
+def data_has_feature(cpu_map: CPUMap, arch: Arch, data: object, feature: str) -> bool:
     """Whether CPU data has *feature*; raises UnsupportedArch, BrokenMap or UnknownFeature."""
     driver = driver_for(arch)
     if driver.data_has_feature is None:
