@@ -64,7 +64,7 @@ arch_option = click.option(
     "--arch",
     type=click.Choice(list(Arch)),
     metavar="ARCH",
-    help="The architecture of CPUs whose file does not tell, in place of this machine's.",
+    help="The architecture where a file does not tell, in place of this machine's.",
 )
 
 

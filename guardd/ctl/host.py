@@ -15,6 +15,7 @@ from guardd.cpu import CPUMap
 from guardd.cpu.xml import format_cpu
 from guardd.ctl.common import (
     Exit,
+    arch_option,
     cpu_map_option,
     json_option,
     print_json,
@@ -27,7 +28,7 @@ from guardd.ctl.known import host_snapshot
 from guardd.errors import LibvirtFailed
 from guardd.facts.domcaps import Hypervisor, Usable
 from guardd.facts.snapshot import HostSnapshot, snapshot_to_json
-from guardd.probe.hardware import read_hardware
+from guardd.probe.hardware import Hardware, read_hardware
 
 _HARDWARE, _HYPERVISOR = "hardware", "hypervisor"
 
@@ -45,6 +46,7 @@ _HARDWARE, _HYPERVISOR = "hardware", "hypervisor"
     default="/",
     help="With --hardware: the folder that /proc, /sys and /dev are in.",
 )
+@arch_option
 @state_option
 @cpu_map_option
 @json_option
@@ -53,6 +55,7 @@ def host(  # noqa: PLR0913 (its options)
     view: str | None,
     virttype: str | None,
     root: Path,
+    arch: str | None,
     state: Path,
     cpu_map: CPUMap,
     *,
@@ -67,7 +70,8 @@ def host(  # noqa: PLR0913 (its options)
     Exit status: 0 done, 3 it is not known.
     """
     if view == _HARDWARE:
-        _show_hardware(cpu_map, root, as_xml=as_xml, as_json=as_json)
+        hardware = read_hardware(cpu_map, root, machine=arch)
+        _show_hardware(hardware, as_xml=as_xml, as_json=as_json)
         return
     snapshot = host_snapshot(state)
     shown = [h for h in snapshot.hypervisors if virttype in (None, h.virt_type)]
@@ -83,8 +87,7 @@ def host(  # noqa: PLR0913 (its options)
         _show_snapshot(snapshot, shown)
 
 
-def _show_hardware(cpu_map: CPUMap, root: Path, *, as_xml: bool, as_json: bool) -> None:
-    hardware = read_hardware(cpu_map, root)
+def _show_hardware(hardware: Hardware, *, as_xml: bool, as_json: bool) -> None:
     if as_json:
         print_json(hardware_to_dict(hardware))
     elif not as_xml:

@@ -90,6 +90,24 @@ def test_hardware_of_nothing(tmp_path: Path, map_folder: Path) -> None:
     assert ("", 3) == (run(*words, "--xml").out, run(*words, "--xml").status)
 
 
+def test_hardware_of_another_host(tmp_path: Path, map_folder: Path) -> None:
+    """A copy of its files, of an architecture that this machine need not have."""
+    (tmp_path / "proc").mkdir()
+    cpuinfo = (
+        "processor\t: 0\ncpu\t\t: POWER9, altivec supported\nrevision\t: 2.2 (pvr 004e 1202)\n"
+    )
+    (tmp_path / "proc/cpuinfo").write_text(cpuinfo, encoding="ascii")
+    words = ("host", "--hardware", "--cpu-map", map_folder, "--root", tmp_path)
+    done = run(*words, "--arch", "ppc64le", "--json")
+
+    assert (0, "POWER9", "POWER9_v2.2", "0x004e1202") == (
+        done.status,
+        done.json["model"],
+        done.json["revision"],
+        done.json["cpudata"],
+    )
+
+
 def test_hardware_lines() -> None:
     """Only what is known."""
     x86 = Hardware(
