@@ -31,7 +31,7 @@ man_pages = $(wildcard man/*.1 man/*.5 man/*.8)
 installed_man_pages = $(foreach page,$(man_pages),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
 DEB_PACKAGES = python3 python3-all python3-venv python3-setuptools python3-libvirt python3-lxml \
-  python3-systemd python3-click python3-rich build-essential debhelper dh-python \
+  python3-systemd python3-click python3-rich libvirt-clients build-essential debhelper dh-python \
   pybuild-plugin-pyproject groff-base systemd
 
 .DELETE_ON_ERROR:
