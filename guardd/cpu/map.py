@@ -5,7 +5,7 @@ Source: spec cpu-x86, section 1.1. What an element means is the business of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Protocol
 
 from guardd.errors import BrokenMap, MalformedXML
@@ -38,6 +38,22 @@ def read_map(read: ReadFile, section: str, add: MapReader) -> None:
         if not filename:
             raise BrokenMap("Missing 'filename' in CPU map include in index.xml")
         _give(_parse(read, filename), filename, add)
+
+
+def read_vendor(model: Element, name: str, known: Container[str]) -> str | None:
+    """Give the vendor that a <model> called *name* refers to, None where it refers to none.
+
+    Raises BrokenMap where the reference is empty, or the vendor is not *known* by then.
+    """
+    child = model.find("vendor")
+    if child is None:
+        return None
+    vendor = child.get("name")
+    if not vendor:
+        raise BrokenMap(f"Invalid vendor element in CPU model {name}")
+    if vendor not in known:
+        raise BrokenMap(f"Unknown vendor {vendor} referenced by CPU model {name}")
+    return vendor
 
 
 def _includes(arch: Element) -> Iterator[Element]:

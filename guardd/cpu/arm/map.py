@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from guardd.cpu.map import ReadFile, read_map
+from guardd.cpu.map import ReadFile, read_map, read_vendor
 from guardd.errors import BrokenMap
 from guardd.xmldoc import Element
 
@@ -52,13 +52,7 @@ class ArmMap:
     def _add_model(self, name: str, element: Element) -> None:
         if name in self.models:
             raise BrokenMap(f"CPU model {name} already defined")
-        vendor = None
-        if (child := element.find("vendor")) is not None:
-            vendor = child.get("name")
-            if not vendor:
-                raise BrokenMap(f"Invalid vendor element in CPU model {name}")
-            if vendor not in self.vendors:
-                raise BrokenMap(f"Unknown vendor {vendor} referenced by CPU model {name}")
+        vendor = read_vendor(element, name, self.vendors)
         pvr = element.find("pvr")
         if pvr is None:
             raise BrokenMap(f"Missing PVR information for CPU model {name}")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from guardd.cpu.map import ReadFile, read_map
+from guardd.cpu.map import ReadFile, read_map, read_vendor
 from guardd.errors import BrokenMap
 from guardd.xmldoc import Element
 
@@ -77,13 +77,7 @@ class PPC64Map:
     def _add_model(self, name: str, element: Element) -> None:
         if name in self.models:
             raise BrokenMap(f"CPU model {name} already defined")
-        vendor = None
-        if (child := element.find("vendor")) is not None:
-            vendor = child.get("name")
-            if not vendor:
-                raise BrokenMap(f"Invalid vendor element in CPU model {name}")
-            if vendor not in self.vendors:
-                raise BrokenMap(f"Unknown vendor {vendor} referenced by CPU model {name}")
+        vendor = read_vendor(element, name, self.vendors)
         pvrs = tuple(_pvr(name, child) for child in element.findall("pvr"))
         if not pvrs:
             raise BrokenMap(f"Missing PVR information for CPU model {name}")

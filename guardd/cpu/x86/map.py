@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from guardd.cpu.attributes import UINT_MAX, parse_unsigned
 from guardd.cpu.definition import Signature
-from guardd.cpu.map import ReadFile, read_map
+from guardd.cpu.map import ReadFile, read_map, read_vendor
 from guardd.cpu.x86.data import SIGNATURE, VENDOR, CPUData, Register, read_items
 from guardd.cpu.x86.internal import INTERNAL
 from guardd.errors import BrokenMap, InvalidCPUData, UnknownFeature, UnknownModel
@@ -217,7 +217,7 @@ class X86Map:
         for removed in ancestor.removed if ancestor else ():
             bits &= ~self.features[removed].bits
         signatures = tuple(_signature(name, child) for child in element.findall("signature"))
-        vendor = self._vendor(name, element)
+        vendor = read_vendor(element, name, self.vendors)
         genuine, removed_names, added_names = self._model_features(name, element)
         self.models[name] = Model(
             name=name,
@@ -245,17 +245,6 @@ class X86Map:
         if ancestor not in self.models:
             raise BrokenMap(f"Ancestor model {ancestor} not found for CPU model {name}")
         return self.models[ancestor]
-
-    def _vendor(self, name: str, element: Element) -> str | None:
-        child = element.find("vendor")
-        if child is None:
-            return None
-        vendor = child.get("name")
-        if not vendor:
-            raise BrokenMap(f"Invalid vendor element in CPU model {name}")
-        if vendor not in self.vendors:
-            raise BrokenMap(f"Unknown vendor {vendor} referenced by CPU model {name}")
-        return vendor
 
     def _model_features(
         self, name: str, element: Element
