@@ -15,9 +15,9 @@ import click
 from guardd import __version__, files, journal
 from guardd.daemon import Daemon, State, load_config
 from guardd.errors import BadConfig, BadSnapshot
-from guardd.facts.snapshot import HostSnapshot, with_present
+from guardd.facts.snapshot import HostSnapshot
+from guardd.kept import kept_host
 from guardd.probe.cpu_map import read_cpu_map
-from guardd.probe.fingerprint import read_fingerprint
 from guardd.probe.revision import read_revision
 from guardd.server import open_socket
 
@@ -67,14 +67,10 @@ def main(config: Path, state: Path, path: str | None, uri: str, *, check_config:
 def _kept_snapshot(directory: Path) -> tuple[HostSnapshot | None, dict[str, str]]:
     """Read the kept snapshot; give it, and what is wrong with it as a problem of the daemon's."""
     try:
-        kept = files.kept_snapshot(directory)
+        return kept_host(directory), {}
     except BadSnapshot as exc:
         logger.warning("%s", exc)
         return None, {"snapshot": str(exc)}
-    if kept is None:
-        return None, {}
-    present = read_fingerprint(hypervisor.emulator for hypervisor in kept.hypervisors)
-    return with_present(kept, present), {}
 
 
 def _listeners(path: str | None) -> list[socket.socket]:

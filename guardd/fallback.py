@@ -14,11 +14,11 @@ from guardd import files, journal, render
 from guardd.config import Config, parse_config
 from guardd.cpu import PVRMatch, match_pvr
 from guardd.errors import BadConfig, GuardError
-from guardd.facts.snapshot import with_present, with_revision
+from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.finding import CheckRequest, Operation
+from guardd.kept import kept_host
 from guardd.probe.cpu_map import read_cpu_map
-from guardd.probe.fingerprint import read_fingerprint
 from guardd.probe.revision import read_revision
 
 REFUSED = 20  # not 1, with which Python itself ends on an error
@@ -31,14 +31,13 @@ def main(domain: str, operation: str) -> int:
     xml = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
     request = CheckRequest(domain=domain, operation=Operation(operation), xml=xml)
     config = _config()
-    snapshot = files.kept_snapshot()
+    snapshot = kept_host()
     if snapshot is None:
         raise GuardError("nothing is known of this host: no snapshot was kept")
-    present = read_fingerprint(hypervisor.emulator for hypervisor in snapshot.hypervisors)
     cpu_map = match_pvr(read_cpu_map(), config.pvr)
     if config.pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
-    verdict = judge(request, with_present(snapshot, present), config.policy, cpu_map)
+    verdict = judge(request, snapshot, config.policy, cpu_map)
     verdict = replace(verdict, source=f"no daemon; {verdict.source}")
     if verdict.refused:
         sys.stderr.write(render.hook_line(verdict) + "\n")

@@ -20,11 +20,11 @@ from tests.recordings import DATA, ROOT, recorded_host
 PROGRAM = """
 import json, runpy, sys
 from pathlib import Path
-from guardd import files, journal
+from guardd import files, journal, kept
 from guardd.probe import cpu_map
 folder, data = Path(sys.argv[1]), Path(sys.argv[2])
 files.config_files.__defaults__ = (folder / "etc",)
-files.kept_config.__defaults__ = files.kept_snapshot.__defaults__ = (folder / "state",)
+files.kept_config.__defaults__ = kept.kept_host.__defaults__ = (folder / "state",)
 cpu_map.read_cpu_map.__defaults__ = (data / "cpu_map",)
 journal.send_record = lambda fields: (folder / "record").write_text(json.dumps(fields))
 sys.argv = ["guardd.fallback", *sys.argv[3:]]

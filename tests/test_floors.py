@@ -28,6 +28,7 @@ FLOORS = {
     "journal": 3,
     "files": 3,
     "learn": 4,
+    "kept": 4,
     "watcher": 4,
     "fallback": 4,
     "daemon": 4,

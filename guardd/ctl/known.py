@@ -9,10 +9,10 @@ from pathlib import Path
 
 from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
-from guardd.facts.snapshot import HostSnapshot, with_hypervisor, with_present
+from guardd.facts.snapshot import HostSnapshot, with_hypervisor
+from guardd.kept import kept_host
 from guardd.learn import learn_host, learn_hypervisor, with_fingerprint
 from guardd.libvirtconn import Connection
-from guardd.probe.fingerprint import read_fingerprint
 
 URI = "qemu:///system"
 
@@ -36,11 +36,7 @@ def host_snapshot(directory: Path = files.STATE_DIRECTORY) -> HostSnapshot:
 
     Raises BadSnapshot, or LibvirtFailed where libvirt does not answer either.
     """
-    kept = files.kept_snapshot(directory)
-    if kept is None:
-        return _fresh_snapshot()
-    emulators = (hypervisor.emulator for hypervisor in kept.hypervisors)
-    return with_present(kept, read_fingerprint(emulators))
+    return kept_host(directory) or _fresh_snapshot()
 
 
 def _fresh_snapshot() -> HostSnapshot:
