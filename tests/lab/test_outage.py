@@ -101,3 +101,14 @@ def test_new_machine_is_learned(guarded_host: Host) -> None:
     guarded_host.wait_until(
         f"cpu-guardctl status --json | jq -e '.hypervisors | any(contains(\"{machine}\"))'"
     )
+
+
+def test_changed_emulator_is_noticed(guarded_host: Host) -> None:
+    """QEMU's file changes, as in an upgrade: the host is read anew, without anybody's asking."""
+    before = guarded_host.cursor()
+    guarded_host.run("touch", "/usr/bin/qemu-system-x86_64")
+
+    match = f"MESSAGE_ID={guard.SNAPSHOT_TAKEN}"
+    guarded_host.wait_until(
+        lambda: bool(guarded_host.journal(match, since_cursor=before)), timeout=60
+    )
