@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,11 +25,14 @@ from guardd.judge import judge, judge_failed
 from guardd.judge.ceiling import validate_ceiling
 from guardd.judge.finding import CheckRequest, Verdict
 from guardd.server import Method, Server
-from guardd.watcher import Sink, Watcher
+from guardd.watch.asked import Asked
+from guardd.watch.chore import Chore, Desk, Known
+from guardd.watch.watcher import Sink, Watcher
 
 logger = logging.getLogger(__name__)
 
 EX_CONFIG = 78  # sysexits.h
+TAKE_SECONDS = 5.0  # for the loop to take a snapshot; it never needs a hundredth of that
 LOOK_SECONDS = 30.0  # between two looks at whether the host has changed
 
 
@@ -46,6 +50,7 @@ class State:
     connected: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
 
 
 class Daemon:
@@ -56,6 +61,7 @@ class Daemon:
         self._config_directory = config_directory
         self._state_directory = state_directory
         self._journal = JournalWriter()
+        self._asked = Asked()
         self._watcher: Watcher | None = None
         self._host: HostSnapshot | None = None
         self._put_in_force()
@@ -65,13 +71,17 @@ class Daemon:
     def check(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answer the varlink method Check."""
         start = time.perf_counter_ns()
-        request = wire.request_from(parameters)
+        asked = wire.request_from(parameters)
+        arrives = self._asked.note(asked.domain, asked.operation)
+        request = replace(asked, arrives=arrives)
         verdict = self._judge(request)
         elapsed_usec = (time.perf_counter_ns() - start) // 1000
         self.state.verdicts[verdict.decision] += 1
         self._journal.write(render.journal_fields(verdict, elapsed_usec))
-        if verdict.unseen is not None and self._watcher is not None:
-            self._watcher.learn(verdict.unseen)
+        if self._watcher is not None:
+            if verdict.unseen is not None:
+                self._watcher.learn(verdict.unseen)
+            self._watcher.judged(request, verdict)
         return {
             "refused": verdict.refused,
             "line": render.hook_line(verdict),
@@ -99,6 +109,7 @@ class Daemon:
             "snapshot_origin": snapshot.origin if snapshot else "",
             "hypervisors": [" ".join(word or "" for word in h.key) for h in known],
             "verdicts": dict(state.verdicts),
+            "events": dict(state.events),
             "problems": list(state.problems.values()),
         }
 
@@ -246,7 +257,14 @@ class Daemon:
 
     def _start_watcher(self, loop: asyncio.AbstractEventLoop, uri: str) -> Watcher:
         def published(snapshot: HostSnapshot, cpu_map: CPUMap) -> None:
-            loop.call_soon_threadsafe(self.take_snapshot, snapshot, cpu_map)
+            is_taken = threading.Event()
+
+            def take() -> None:
+                self.take_snapshot(snapshot, cpu_map)
+                is_taken.set()
+
+            loop.call_soon_threadsafe(take)
+            is_taken.wait(TAKE_SECONDS)  # the chores that follow go by it
             problem = kept(files.keep_snapshot, snapshot, self._state_directory)
             loop.call_soon_threadsafe(self._note_kept, "snapshot", problem)
 
@@ -255,9 +273,30 @@ class Daemon:
             connected=lambda version: loop.call_soon_threadsafe(self.libvirt_connected, version),
             lost=lambda reason: loop.call_soon_threadsafe(self.libvirt_lost, reason),
         )
-        watcher = Watcher(uri, sink, self.state.snapshot)
+        watcher = Watcher(uri, sink, self.state.snapshot, self._chores(loop))
         watcher.start()
         return watcher
+
+    def _chores(self, loop: asyncio.AbstractEventLoop) -> tuple[Chore, ...]:
+        """Give what is done with libvirt's help besides knowing the host."""
+
+        def count(what: str) -> None:
+            loop.call_soon_threadsafe(self.state.events.update, [what])
+
+        def note(key: str, problem: str) -> None:
+            loop.call_soon_threadsafe(self._note_problem, key, problem)
+
+        _desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
+        return ()
+
+    def _known(self) -> Known:
+        state = self.state
+        return Known(host=self._host, policy=state.config.policy, cpu_map=state.cpu_map)
+
+    def _note_problem(self, key: str, problem: str) -> None:
+        self.state.problems.pop(key, None)
+        if problem:
+            self.state.problems[key] = problem
 
     async def _tick(self) -> None:
         """Tell systemd that verdicts can be given, and let the watcher look at the host."""

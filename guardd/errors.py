@@ -151,6 +151,12 @@ class BadSnapshot(GuardError):
     code = "bad-snapshot"
 
 
+class BadStamp(GuardError):
+    """A stamp that was cut short, changed, put elsewhere, or made by a newer version."""
+
+    code = "bad-stamp"
+
+
 class LibvirtFailed(GuardError):
     """libvirt refused a call or went away; the message says what was being done."""
 

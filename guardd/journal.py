@@ -26,6 +26,11 @@ class Kind(StrEnum):
     SNAPSHOT = "676cdf36c47e4895bc08149161f0bd5c"
     LIBVIRT = "44630cbc7cb84a9eb8606a61807ae866"
     STARTED = "cae813731add45d882d9bc68ca0859b7"
+    STAMP = "49e852cc587542be8e6ce02de7fee60a"
+    DRIFT = "694dfac3f45c418eb4e1c8e046aa9273"
+    ADVICE = "b2975dd144e94bafa0ed0e237572259f"
+    DISAGREEMENT = "13289cd68c7b40048e4eac0d6072d0af"
+    UNASKED = "415fca22811843628b25cceb61bbffaf"
     INTERNAL = "aa97db03b44045349fac5ccc84431282"
 
 
@@ -71,7 +76,7 @@ class JournalWriter:
         except queue.Full:
             self._dropped += 1
 
-    def say(self, kind: Kind, priority: Priority, message: str, **fields: str) -> None:
+    def say(self, kind: str, priority: str, message: str, **fields: str) -> None:
         """Queue a record with MESSAGE, MESSAGE_ID, PRIORITY and further *fields*."""
         self.write({"MESSAGE": message, "MESSAGE_ID": kind, "PRIORITY": priority, **fields})
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TypeAlias
 
 import libvirt
@@ -50,33 +51,82 @@ def open_connection(uri: str, *, read_only: bool = False) -> Connection:
         return libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
 
 
+class Happening(StrEnum):
+    """What can happen to a guest, as far as anybody here cares."""
+
+    DEFINED = "defined"
+    UNDEFINED = "undefined"
+    # how a guest came to run here: all five say so of a guest that was not running before
+    BOOTED = "booted"
+    MIGRATED = "migrated"
+    RESTORED = "restored"
+    REVERTED = "reverted"
+    WOKEN = "woken"
+    RESET = "reset"
+    STOPPED = "stopped"
+
+
+STARTS = frozenset(
+    {Happening.BOOTED, Happening.MIGRATED, Happening.RESTORED, Happening.REVERTED, Happening.WOKEN}
+)
+
+_STARTED = {
+    libvirt.VIR_DOMAIN_EVENT_STARTED_BOOTED: Happening.BOOTED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_MIGRATED: Happening.MIGRATED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_RESTORED: Happening.RESTORED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT: Happening.REVERTED,
+    libvirt.VIR_DOMAIN_EVENT_STARTED_WAKEUP: Happening.WOKEN,
+}
+_HAPPENED = {
+    libvirt.VIR_DOMAIN_EVENT_DEFINED: Happening.DEFINED,
+    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: Happening.UNDEFINED,
+    libvirt.VIR_DOMAIN_EVENT_STOPPED: Happening.STOPPED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestEvent:
+    """One event in the life of the guest with *uuid* and *name*."""
+
+    uuid: str
+    name: str
+    what: Happening
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listeners:
-    """Called from libvirt's event thread, so each must return at once and call no libvirt.
+    """Called from libvirt's event thread, so each must return at once and call no libvirt."""
 
-    `defined` gets a guest's UUID when its definition is new or changed, or when it started.
-    """
-
-    defined: Callable[[str], None]
+    happened: Callable[[GuestEvent], None]
     closed: Callable[[], None]
 
 
 def watch(connection: Connection, listeners: Listeners) -> None:
-    """Subscribe to lifecycle events and to the end of the connection; raises LibvirtFailed."""
+    """Subscribe to guests' events and to the end of the connection; raises LibvirtFailed."""
+
+    def tell(domain: libvirt.virDomain, what: Happening) -> None:
+        listeners.happened(GuestEvent(uuid=domain.UUIDString(), name=domain.name(), what=what))
 
     def on_lifecycle(
-        _connection: Connection, domain: libvirt.virDomain, event: int, *_rest: object
+        _connection: Connection, domain: libvirt.virDomain, event: int, detail: int, _: object
     ) -> None:
-        if event in (libvirt.VIR_DOMAIN_EVENT_DEFINED, libvirt.VIR_DOMAIN_EVENT_STARTED):
-            listeners.defined(domain.UUIDString())
+        if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
+            tell(domain, _STARTED.get(detail, Happening.BOOTED))
+        elif event in _HAPPENED:
+            tell(domain, _HAPPENED[event])
 
-    with translated("subscribe to lifecycle events"):
+    def on_reset(_connection: Connection, domain: libvirt.virDomain, _: object) -> None:
+        tell(domain, Happening.RESET)
+
+    with translated("subscribe to guests' events"):
         with contextlib.suppress(libvirt.libvirtError):
             connection.setKeepAlive(*KEEPALIVE)  # a driver inside this process has none
         connection.registerCloseCallback(lambda *_reason: listeners.closed(), None)
-        connection.domainEventRegisterAny(
-            None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_lifecycle, None
-        )
+        for event, callback in (
+            (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, on_lifecycle),
+            (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, on_reset),
+        ):
+            connection.domainEventRegisterAny(None, event, callback, None)
 
 
 def close(connection: Connection) -> None:
@@ -91,7 +141,18 @@ def close(connection: Connection) -> None:
 def version(connection: Connection) -> str:
     """Give libvirtd's version, as in "9.0.0"."""
     with translated("read libvirt's version"):
-        number = connection.getLibVersion()
+        return _dotted(connection.getLibVersion())
+
+
+def qemu_version(connection: Connection) -> str:
+    """Give the version of libvirt's default emulator, "" where it has none."""
+    try:
+        return _dotted(connection.getVersion())
+    except libvirt.libvirtError:
+        return ""
+
+
+def _dotted(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 

@@ -43,13 +43,15 @@ type Finding (
   mode: string
 )
 
-# decision: allow, warn, deny or cannot-tell; refused: whether the hook must fail
+# decision: allow, warn, deny or cannot-tell; refused: whether the hook must fail;
+# would_refuse: whether it would have to, were it not for a mode less than enforce
 type Verdict (
   domain: string,
   uuid: string,
   operation: string,
   decision: string,
   refused: bool,
+  would_refuse: bool,
   findings: []Finding,
   guest_cpu: string,
   host_cpu: string,
@@ -61,7 +63,8 @@ type Verdict (
 method Check(domain: string, operation: string, xml: string) ->
   (refused: bool, line: string, verdict: Verdict)
 
-# snapshot_taken is "" while nothing is known; verdicts counts by decision since the start.
+# snapshot_taken is "" while nothing is known; verdicts counts by decision, and events other
+# things that were noticed, since the start.
 # Members of group libvirt may call this as well.
 method GetStatus() -> (
   version: string,
@@ -71,6 +74,7 @@ method GetStatus() -> (
   snapshot_origin: string,
   hypervisors: []string,
   verdicts: [string]int,
+  events: [string]int,
   problems: []string
 )
 
@@ -173,7 +177,7 @@ def request_from(parameters: Mapping[str, Any]) -> CheckRequest:
 
 def check_parameters(request: CheckRequest) -> dict[str, Any]:
     """Give *request* as parameters of Check."""
-    return asdict(request)
+    return {"domain": request.domain, "operation": request.operation, "xml": request.xml}
 
 
 def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
@@ -203,6 +207,7 @@ def verdict_from_dict(document: Mapping[str, Any]) -> Verdict:
             operation=Operation(document["operation"]),
             decision=Decision(document["decision"]),
             refused=_typed(document["refused"], bool),
+            would_refuse=_typed(document["would_refuse"], bool),
             findings=findings,
             domain=_typed(document["domain"], str),
             uuid=_typed(document["uuid"], str),

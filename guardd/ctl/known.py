@@ -11,8 +11,8 @@ from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
 from guardd.kept import kept_host
-from guardd.learn import learn_host, learn_hypervisor, with_fingerprint
 from guardd.libvirtconn import Connection
+from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
 
 URI = "qemu:///system"
 

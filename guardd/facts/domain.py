@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType
 from guardd.cpu.xml import cpu_from_element
-from guardd.errors import InvalidDomain
-from guardd.xmldoc import parse_xml, string_value
+from guardd.errors import BadStamp, InvalidDomain
+from guardd.facts.stamp import Stamp, find_stamp
+from guardd.xmldoc import Element, parse_xml, string_value
+
+# <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
+POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +19,9 @@ class Guest:
     """What a verdict needs of a domain; `machine` and `emulator` may be missing in a file.
 
     `virt_type` is libvirt's domain/@type ("kvm", "qemu"). `cpu` is None without <cpu>.
+    `tsc_frequency` is that of its tsc timer, Hz. `stamp` is its birth record; `stamp_problem` says
+    why one that it has cannot be relied on. `wanted_mode` is what its own metadata wants done about
+    findings, as written there.
     """
 
     name: str
@@ -24,6 +31,10 @@ class Guest:
     machine: str | None = None
     emulator: str | None = None
     cpu: CPUDef | None = None
+    tsc_frequency: int | None = None
+    stamp: Stamp | None = None
+    stamp_problem: str = ""
+    wanted_mode: str = ""
 
 
 def parse_domain(text: str | bytes) -> Guest:
@@ -49,6 +60,7 @@ def parse_domain(text: str | bytes) -> Guest:
         known_arch = Arch(arch)
     except ValueError:
         raise InvalidDomain(f"domain has the unknown architecture '{arch}'") from None
+    stamp, stamp_problem = _stamp(domain)
     uuid, emulator, cpu = (domain.find(path) for path in ("uuid", "devices/emulator", "cpu"))
     return Guest(
         name=string_value(name),
@@ -58,4 +70,26 @@ def parse_domain(text: str | bytes) -> Guest:
         machine=os_type.get("machine"),
         emulator=None if emulator is None else string_value(emulator) or None,
         cpu=None if cpu is None else cpu_from_element(cpu, CPUType.GUEST),
+        tsc_frequency=_tsc_frequency(domain),
+        stamp=stamp,
+        stamp_problem=stamp_problem,
+        wanted_mode=_wanted_mode(domain),
     )
+
+
+def _stamp(domain: Element) -> tuple[Stamp | None, str]:
+    try:
+        return find_stamp(domain), ""
+    except BadStamp as exc:
+        return None, str(exc)
+
+
+def _tsc_frequency(domain: Element) -> int | None:
+    timer = domain.find("clock/timer[@name='tsc']")
+    text = "" if timer is None else timer.get("frequency", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _wanted_mode(domain: Element) -> str:
+    element = domain.find(f"metadata/{{{POLICY_NAMESPACE}}}policy")
+    return "" if element is None else element.get("mode", "")

@@ -9,6 +9,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from guardd.cpu.arm.host import ArmHost
+from guardd.cpu.arm.midr import MIDR
 from guardd.cpu.definition import Arch, CPUDef, CPUType
 from guardd.cpu.definition import Mode as CPUMode
 from guardd.cpu.xml import format_cpu, parse_cpu
@@ -34,18 +36,22 @@ class HostSnapshot:
 
     `taken` is a UTC time in ISO 8601. `machines` maps, by arch, each machine alias to its
     canonical name. `fingerprint` holds what must stay the same for the rest to stay true: kernel,
-    microcode, CPU map, libvirt, and each emulator's binary, as opaque texts.
+    microcode, CPU map, libvirt, and each emulator's binary, as opaque texts. `qemu` is the version
+    of libvirt's default emulator, "" where it is not known. `arm` is what an aarch64 host's
+    registers say.
     """
 
     hostname: str
     taken: str
     origin: Origin = Origin.LIBVIRT
     libvirt: str
+    qemu: str = ""
     arch: Arch
     host_cpu: CPUDef | None
     hypervisors: tuple[Hypervisor, ...] = ()
     machines: Mapping[Arch, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     fingerprint: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    arm: ArmHost | None = None
 
     def canonical_machine(self, arch: Arch, machine: str) -> str:
         """Give the machine type that the alias *machine* stands for, or *machine* itself."""
@@ -60,11 +66,13 @@ def snapshot_to_json(snapshot: HostSnapshot) -> str:
         "hostname": snapshot.hostname,
         "taken": snapshot.taken,
         "libvirt": snapshot.libvirt,
+        "qemu": snapshot.qemu,
         "arch": snapshot.arch,
         "host_cpu": None if host_cpu is None else format_cpu(host_cpu),
         "hypervisors": [_hypervisor_to_dict(h) for h in snapshot.hypervisors],
         "machines": {arch: dict(names) for arch, names in snapshot.machines.items()},
         "fingerprint": dict(snapshot.fingerprint),
+        "arm": None if snapshot.arm is None else _arm_to_dict(snapshot.arm),
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -86,6 +94,7 @@ def _snapshot_from_dict(document: dict[str, Any]) -> HostSnapshot:
         taken=_str(document["taken"]),
         origin=Origin.KEPT,
         libvirt=_str(document["libvirt"]),
+        qemu=_str(document.get("qemu", "")),  # not in those of the first version
         arch=Arch(document["arch"]),
         host_cpu=None if host_cpu is None else host_cpu_from_element(parse_xml(host_cpu)),
         hypervisors=tuple(_hypervisor_from_dict(h) for h in _list(document["hypervisors"])),
@@ -98,6 +107,27 @@ def _snapshot_from_dict(document: dict[str, Any]) -> HostSnapshot:
         fingerprint=MappingProxyType(
             {_str(k): _str(v) for k, v in document["fingerprint"].items()}
         ),
+        arm=_arm_from_dict(document.get("arm")),
+    )
+
+
+def _arm_to_dict(host: ArmHost) -> dict[str, Any]:
+    return {
+        "cores": sorted(core.value for core in host.cores),
+        "features": sorted(host.features),
+        "registers": dict(host.registers),
+        "page_size": host.page_size,
+    }
+
+
+def _arm_from_dict(document: dict[str, Any] | None) -> ArmHost | None:
+    if document is None:
+        return None
+    return ArmHost(
+        cores=frozenset(MIDR.of(_int(core)) for core in _list(document["cores"])),
+        features=frozenset(_str(name) for name in _list(document["features"])),
+        registers=MappingProxyType({_str(k): _int(v) for k, v in document["registers"].items()}),
+        page_size=_int(document["page_size"]),
     )
 
 
@@ -146,6 +176,12 @@ def _str(value: object) -> str:
     return value
 
 
+def _int(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"expected a number, found {value!r}")
+    return value
+
+
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
         raise TypeError(f"expected a list, found {value!r}")
@@ -174,3 +210,8 @@ def with_present(snapshot: HostSnapshot, present: Mapping[str, str]) -> HostSnap
     if snapshot.fingerprint == present:
         return snapshot
     return replace(snapshot, origin=Origin.STALE)
+
+
+def has_changed(before: HostSnapshot, now: HostSnapshot) -> bool:
+    """Whether *now* says anything else of the host than *before*, be it only its fingerprint."""
+    return replace(before, taken=now.taken, origin=now.origin) != now

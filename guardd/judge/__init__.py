@@ -110,14 +110,15 @@ def _verdict(
 ) -> Verdict:
     uuid = (guest.uuid if guest else None) or ""
     bound = bound_for(policy, request.domain, uuid)
-    weighed, decision, refused = apply_policy(policy, bound, findings)
+    outcome = apply_policy(policy, bound, findings)
     return Verdict(
         domain=request.domain,
         uuid=uuid,
         operation=request.operation,
-        decision=decision,
-        refused=refused,
-        findings=weighed,
+        decision=outcome.decision,
+        refused=outcome.refused,
+        would_refuse=outcome.would_refuse,
+        findings=outcome.findings,
         guest_cpu="" if guest is None else _guest_label(guest),
     )
 

@@ -56,7 +56,25 @@ class Code(StrEnum):
     UNSUPPORTED_MODEL = "unsupported-model"
     SILENT_DOWNGRADE = "silent-downgrade"
     ABOVE_CEILING = "above-ceiling"
+    OUTSIDE_POOL = "outside-pool"
+    # of a guest that runs or was saved: what it has seen since it booted, by its stamp
+    LOST_FEATURE = "lost-feature"
+    NEW_FEATURE = "new-feature"
+    VENDOR_CROSSING = "vendor-crossing"
+    CORE_MISMATCH = "core-mismatch"
+    PAGE_SIZE = "page-size"
+    TSC_CHANGE = "tsc-change"
+    # beyond features
+    PHYS_BITS = "phys-bits"
+    TSC_FREQUENCY = "tsc-frequency"
+    INVTSC = "invtsc"
+    # advice about a definition: nothing that a start or an arrival is refused for
+    NEVER_MIGRATES = "never-migrates"
+    NO_CHECK = "no-check"
+    DEFAULT_CPU = "default-cpu"
     # what follows is doubt, not incompatibility
+    UNSTAMPED = "unstamped"
+    BAD_STAMP = "bad-stamp"
     UNREADABLE_GUEST = "unreadable-guest"
     UNKNOWN_HOST = "unknown-host"
     UNKNOWN_HYPERVISOR = "unknown-hypervisor"
@@ -71,6 +89,8 @@ class Code(StrEnum):
 
 _DOUBTS = frozenset(
     {
+        Code.UNSTAMPED,
+        Code.BAD_STAMP,
         Code.UNREADABLE_GUEST,
         Code.UNKNOWN_HOST,
         Code.UNKNOWN_HYPERVISOR,
@@ -96,20 +116,27 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRequest:
-    """What the hook was called with: guest name, operation, and the domain XML from stdin."""
+    """What the hook was called with: guest name, operation, and the domain XML from stdin.
+
+    `arrives`: whether this `prepare` belongs to a `migrate` or `restore`, or is a start from
+    nothing or a revert to a snapshot. None: not known.
+    """
 
     domain: str
     operation: Operation
     xml: str
+    arrives: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The answer to a CheckRequest.
 
-    `refused`: the hook must fail. `guest_cpu`, `host_cpu` and `source` say in words what was held
-    against what, and where the host's side was known from. `uuid` is "" where it could not be read.
-    `unseen` is a hypervisor that the snapshot lacks, for the watcher to ask libvirt about.
+    `refused`: the hook must fail. `would_refuse`: it must not, because of a mode that is less than
+    enforce, for the host, the guest or the finding. `guest_cpu`, `host_cpu` and `source` say in
+    words what was held against what, and where the host's side was known from. `uuid` is "" where
+    it could not be read. `unseen` is a hypervisor that the snapshot lacks, for the watcher to ask
+    libvirt about.
     """
 
     domain: str
@@ -117,6 +144,7 @@ class Verdict:
     operation: Operation
     decision: Decision
     refused: bool
+    would_refuse: bool = False
     findings: tuple[Finding, ...] = ()
     guest_cpu: str = ""
     host_cpu: str = ""

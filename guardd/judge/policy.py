@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef
 from guardd.judge.finding import Answer, Code, Decision, Enforcement, Finding
 
 # a rule that is not named here enforces
 DEFAULT_RULES: Mapping[Code, Enforcement] = MappingProxyType(
-    {Code.SILENT_DOWNGRADE: Enforcement.WARN}
+    {
+        Code.SILENT_DOWNGRADE: Enforcement.WARN,
+        Code.NEW_FEATURE: Enforcement.WARN,
+        Code.TSC_CHANGE: Enforcement.WARN,
+        Code.INVTSC: Enforcement.OBSERVE,
+        Code.NEVER_MIGRATES: Enforcement.OBSERVE,
+        Code.NO_CHECK: Enforcement.OBSERVE,
+        Code.DEFAULT_CPU: Enforcement.OBSERVE,
+    }
 )
 
 _by = (Enforcement.OBSERVE, Enforcement.WARN, Enforcement.ENFORCE).index
@@ -56,19 +65,38 @@ def lenient(policy: Policy) -> Policy:
     )
 
 
-def apply_policy(
-    policy: Policy, bound: Enforcement, findings: Iterable[Finding]
-) -> tuple[tuple[Finding, ...], Decision, bool]:
-    """Set each finding's mode and decide; give (findings, decision, refused)."""
+class Outcome(NamedTuple):
+    """What findings lead to: they with their modes, the decision, and what of a Verdict follows."""
+
+    findings: tuple[Finding, ...]
+    decision: Decision
+    refused: bool
+    would_refuse: bool
+
+
+def apply_policy(policy: Policy, bound: Enforcement, findings: Iterable[Finding]) -> Outcome:
+    """Set each finding's mode, at most *bound*, and decide.
+
+    It would refuse where a finding that enforces by default, or by *policy*, does not by a mode.
+    """
     weighed = tuple(replace(f, mode=_mode(policy, bound, f.code)) for f in findings)
     if any(f.mode is Enforcement.ENFORCE and not f.code.is_doubt for f in weighed):
-        return weighed, Decision.DENY, True
+        return Outcome(weighed, Decision.DENY, refused=True, would_refuse=False)
+    held_back = any(_is_held_back(policy, f) for f in weighed)
+    is_strict = policy.on_cannot_tell is Answer.DENY
     if any(f.code.is_doubt for f in weighed):
-        is_strict = policy.on_cannot_tell is Answer.DENY and bound is Enforcement.ENFORCE
-        return weighed, Decision.CANNOT_TELL, is_strict
+        refused = is_strict and bound is Enforcement.ENFORCE
+        would_refuse = not refused and (held_back or is_strict)
+        return Outcome(weighed, Decision.CANNOT_TELL, refused, would_refuse)
     if any(f.mode is Enforcement.WARN for f in weighed):
-        return weighed, Decision.WARN, False
-    return weighed, Decision.ALLOW, False
+        return Outcome(weighed, Decision.WARN, refused=False, would_refuse=held_back)
+    return Outcome(weighed, Decision.ALLOW, refused=False, would_refuse=held_back)
+
+
+def _is_held_back(policy: Policy, finding: Finding) -> bool:
+    by_default = DEFAULT_RULES.get(finding.code, Enforcement.ENFORCE)
+    by_rule = policy.rules.get(finding.code, by_default)
+    return not finding.code.is_doubt and Enforcement.ENFORCE in (by_default, by_rule)
 
 
 def _mode(policy: Policy, bound: Enforcement, code: Code) -> Enforcement:

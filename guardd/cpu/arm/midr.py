@@ -23,3 +23,10 @@ class MIDR:
             part=register >> 4 & 0xFFF,
             revision=register & 0xF,
         )
+
+    @property
+    def value(self) -> int:
+        """The register's value, with the architecture field that says "see the ID registers"."""
+        return (
+            self.implementer << 24 | self.variant << 20 | 0xF << 16 | self.part << 4 | self.revision
+        )

@@ -9,22 +9,27 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from guardd import libvirtconn
 from guardd.cpu import CPUMap
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.domcaps import HypervisorKey
-from guardd.facts.snapshot import HostSnapshot, with_hypervisor
-from guardd.learn import learn_host, learn_hypervisor, learn_key, with_fingerprint
-from guardd.libvirtconn import Connection
+from guardd.facts.snapshot import HostSnapshot, has_changed, with_hypervisor
+from guardd.judge.finding import CheckRequest, Verdict
+from guardd.libvirtconn import STARTS, Connection, GuestEvent, Happening
 from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.fingerprint import CPU_MAP
+from guardd.watch.chore import Chore
+from guardd.watch.learn import learn_host, learn_hypervisor, learn_key, with_fingerprint
 
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # seconds between attempts to connect
+
+# verdicts that wait to be looked at again; a storm of them may go by unseen
+MAX_TASKS = 2000
 
 Task = Callable[[Connection], None]
 
@@ -39,11 +44,18 @@ class Sink:
 
 
 class Watcher:
-    """Keeps one connection to libvirt and one snapshot up to date."""
+    """Keeps one connection to libvirt and one snapshot up to date, and has the chores done."""
 
-    def __init__(self, uri: str, sink: Sink, kept: HostSnapshot | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        sink: Sink,
+        kept: HostSnapshot | None = None,
+        chores: Sequence[Chore] = (),
+    ) -> None:
         self._uri = uri
         self._sink = sink
+        self._chores = chores
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._snapshot = kept
         self._cpu_map: CPUMap | None = None
@@ -68,6 +80,16 @@ class Watcher:
     def look(self) -> None:
         """Read everything anew if this host has changed since the snapshot was taken."""
         self._tasks.put(self._look)
+        self._tasks.put(lambda connection: self._each("ticked", lambda c: c.ticked(connection)))
+
+    def judged(self, request: CheckRequest, verdict: Verdict) -> None:
+        """Let the chores look at a verdict that was given; dropped where too many wait."""
+        if self._chores and self._tasks.qsize() < MAX_TASKS:
+            self._tasks.put(
+                lambda connection: self._each(
+                    "judged", lambda chore: chore.judged(connection, request, verdict)
+                )
+            )
 
     def _run(self) -> None:
         delay = FIRST_DELAY
@@ -88,12 +110,13 @@ class Watcher:
         try:
             self._forget_tasks()
             listeners = libvirtconn.Listeners(
-                defined=lambda uuid: self._tasks.put(lambda c: self._learn_guest(c, uuid)),
+                happened=lambda event: self._tasks.put(lambda c: self._happened(c, event)),
                 closed=lambda: self._tasks.put(None),
             )
             libvirtconn.watch(connection, listeners)
             self._sink.connected(libvirtconn.version(connection))
             self._refresh(connection)
+            self._each("connected", lambda chore: chore.connected(connection))
             while (task := self._tasks.get()) is not None:
                 task(connection)
             reason = "libvirt closed the connection"
@@ -111,6 +134,21 @@ class Watcher:
             while True:
                 self._tasks.get_nowait()
 
+    def _each(self, doing: str, work: Callable[[Chore], None]) -> None:
+        """Have *work* done by each chore; what goes wrong in one keeps none of the others."""
+        for chore in self._chores:
+            try:
+                work(chore)
+            except GuardError as exc:
+                logger.info("%s, when %s: %s", type(chore).__name__, doing, exc)
+            except Exception:
+                logger.exception("%s failed when %s", type(chore).__name__, doing)
+
+    def _happened(self, connection: Connection, event: GuestEvent) -> None:
+        if event.what in STARTS or event.what is Happening.DEFINED:
+            self._learn_guest(connection, event.uuid)
+        self._each(event.what, lambda chore: chore.happened(connection, event))
+
     def _refresh(self, connection: Connection) -> None:
         snapshot, keys = learn_host(connection)
         self._refused.clear()
@@ -120,6 +158,8 @@ class Watcher:
             if known is None:
                 self._publish(snapshot)  # a first start: something soon beats everything later
         self._publish(snapshot)
+        if known is not None and has_changed(known, snapshot := self._snapshot or snapshot):
+            self._each("changed", lambda chore: chore.changed(connection, known, snapshot))
 
     def _look(self, connection: Connection) -> None:
         snapshot = self._snapshot

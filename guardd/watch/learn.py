@@ -11,13 +11,17 @@ from types import MappingProxyType
 
 from guardd import libvirtconn
 from guardd.cpu import same_family
+from guardd.cpu.arm.host import ArmHost
+from guardd.cpu.definition import Arch
 from guardd.errors import GuardError
 from guardd.facts.capabilities import Capabilities, parse_capabilities
 from guardd.facts.domain import parse_domain
 from guardd.facts.domcaps import Hypervisor, HypervisorKey, parse_domcaps
 from guardd.facts.snapshot import HostSnapshot
 from guardd.libvirtconn import Connection
+from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.fingerprint import read_fingerprint
+from guardd.probe.hardware import read_hardware
 
 
 def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey]]:
@@ -38,11 +42,23 @@ def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey
         hostname=socket.gethostname(),
         taken=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         libvirt=libvirtconn.version(connection),
+        qemu=libvirtconn.qemu_version(connection),
         arch=supported.arch,
         host_cpu=supported.host_cpu,
         machines=MappingProxyType(machines),
+        arm=_arm_host(supported.arch),
     )
     return snapshot, _wanted(supported, libvirtconn.all_guests(connection))
+
+
+def _arm_host(arch: Arch) -> ArmHost | None:
+    """Read what libvirt does not tell of an aarch64 host, None of any other."""
+    if arch is not Arch.AARCH64:
+        return None
+    try:
+        return read_hardware(read_cpu_map()).arm
+    except GuardError:
+        return None
 
 
 def learn_hypervisor(connection: Connection, key: HypervisorKey) -> Hypervisor:

@@ -1,0 +1,131 @@
+"""What a guest that has just started sees of its CPU: the stamp it gets."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from guardd import cpu
+from guardd.cpu import CPUMap, ppc64
+from guardd.cpu.definition import Arch, Check, CPUDef, FeaturePolicy, Mode, PhysAddrMode
+from guardd.errors import UnknownHost
+from guardd.facts.domain import Guest
+from guardd.facts.domcaps import HypervisorKey
+from guardd.facts.snapshot import HostSnapshot
+from guardd.facts.stamp import Stamp
+from guardd.judge.reference import KVM, Reference, build_reference, find_hypervisor
+
+# the modes in which a guest takes what the hypervisor has; libvirt compares nothing then
+OPEN_MODES = frozenset({Mode.HOST_PASSTHROUGH, Mode.MAXIMUM})
+
+
+def birth_record(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, *, taken: str) -> Stamp:
+    """Say what *guest*, read from the XML of the running guest, sees of its CPU since it booted.
+
+    *snapshot* must be of this host as it is now; *taken* is the UTC time in ISO 8601. Raises
+    UnknownHost where it cannot be told, and what `build_reference` raises.
+    """
+    key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
+    found = find_hypervisor(snapshot, key)
+    if found is None or not found[1]:
+        raise UnknownHost(f"what {guest.emulator} {guest.machine} gives is not known")
+    if guest.uuid is None or guest.cpu is None:
+        raise UnknownHost("libvirt does not tell its CPU")
+    reference = build_reference(cpu_map, snapshot, found[0], exact=True)
+    is_native = guest.virt_type == KVM and cpu.same_family(snapshot.arch, guest.arch)
+    host = snapshot.host_cpu if is_native else None
+    arm = snapshot.arm if is_native else None
+    return Stamp(
+        uuid=guest.uuid.lower(),
+        taken=taken,
+        host=snapshot.hostname,
+        virt_type=guest.virt_type,
+        arch=guest.arch,
+        model=_model(guest.cpu, host, reference),
+        # QEMU shows a KVM guest the host's own vendor, whatever its model's is
+        vendor=(guest.cpu.vendor if host is None else host.vendor) or "",
+        signature=host.signature if host is not None and guest.cpu.mode in OPEN_MODES else None,
+        compat=_compat(guest.cpu, guest.arch),
+        features=_features(guest.cpu, guest, snapshot, cpu_map, reference),
+        phys_bits=phys_bits(guest.cpu, host),
+        tsc=guest.tsc_frequency or _host_tsc(host),
+        page_size=None if arm is None else arm.page_size,
+        cores=frozenset() if arm is None else frozenset(core.value for core in arm.cores),
+        versions=MappingProxyType(_versions(snapshot)),
+    )
+
+
+def open_features(
+    cpu_map: CPUMap, guest: Guest, asked: CPUDef, snapshot: HostSnapshot, reference: Reference
+) -> frozenset[str]:
+    """Name what a guest with mode host-passthrough or maximum sees here, with what it names itself.
+
+    *asked* is the guest's CPU; *reference* is what the hypervisor of *snapshot* gives.
+    """
+    gives, host = reference.gives, snapshot.host_cpu
+    if asked.migratable is False and guest.virt_type == KVM and host is not None:
+        # QEMU's `host` leaves these out unless it is told not to
+        gives |= cpu.non_migratable(cpu_map, guest.arch) & host.features.keys()
+    added = _named(asked, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
+    return (gives | added) - _named(asked, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+
+
+def phys_bits(asked: CPUDef, host: CPUDef | None) -> int | None:
+    """Give how many physical address bits a guest with the CPU *asked* sees on the CPU *host*.
+
+    None where it is neither a number of its own nor the host's, or the host's is not known.
+    """
+    wanted = asked.maxphysaddr
+    if wanted is not None and wanted.mode is PhysAddrMode.EMULATE:
+        return wanted.bits
+    if wanted is None and asked.mode not in OPEN_MODES:
+        return None  # QEMU's default, the same on every host
+    here = None if host is None or host.maxphysaddr is None else host.maxphysaddr.bits
+    limit = None if wanted is None else wanted.limit
+    return here if here is None or limit is None else min(here, limit)
+
+
+def _features(
+    asked: CPUDef, guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, reference: Reference
+) -> frozenset[str]:
+    if not cpu.has_features(guest.arch):
+        is_host = guest.virt_type == KVM and asked.mode in OPEN_MODES and snapshot.arm is not None
+        return snapshot.arm.features if is_host and snapshot.arm is not None else frozenset()
+    if asked.mode in OPEN_MODES:
+        if reference.hypervisor.host_model is None:
+            raise UnknownHost("libvirt does not tell what its hypervisor gives")
+        return open_features(cpu_map, guest, asked, snapshot, reference)
+    if asked.check is not Check.FULL:
+        raise UnknownHost("libvirt does not tell its CPU in force")
+    return cpu.features(cpu_map, guest.arch, asked)
+
+
+def _model(asked: CPUDef, host: CPUDef | None, reference: Reference) -> str:
+    if asked.mode is Mode.CUSTOM:
+        return asked.model or ""
+    known = reference.hypervisor.host_model if host is None else host
+    return (known.model if known is not None else None) or ""
+
+
+def _compat(asked: CPUDef, arch: Arch) -> str:
+    """PowerPC: mode host-model names the compatibility mode that the guest is held to."""
+    is_held = asked.mode is Mode.HOST_MODEL and arch in ppc64.DRIVER.archs
+    return (asked.model or "") if is_held else ""
+
+
+def _host_tsc(host: CPUDef | None) -> int | None:
+    return None if host is None or host.tsc is None else host.tsc.frequency
+
+
+def _named(asked: CPUDef, *policies: FeaturePolicy) -> frozenset[str]:
+    return frozenset(name for name, policy in asked.features.items() if policy in policies)
+
+
+def _versions(snapshot: HostSnapshot) -> dict[str, str]:
+    kept = snapshot.fingerprint
+    versions = {
+        "libvirt": snapshot.libvirt,
+        "qemu": snapshot.qemu,
+        "kernel": kept.get("kernel", "").split(" ")[0],
+        "microcode": kept.get("microcode", ""),
+    }
+    return {name: text for name, text in versions.items() if text}
