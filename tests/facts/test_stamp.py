@@ -24,7 +24,6 @@ from guardd.judge.finding import Code
 from guardd.render import hook_line, report
 from tests.judge.table import (
     HASWELL,
-    STAMP_NAMESPACE,
     UUID,
     domain,
     judged,
@@ -218,7 +217,7 @@ DEVICE = "<devices><interface>{}</interface></devices>"
         (f"<metadata>{WHOLE}</metadata><metadata>{OTHER}</metadata>", "2 stamps"),
         (f"<metadata>{WHOLE}</metadata>{OTHER}", "2 stamps"),
         (
-            f"<metadata><g:other xmlns:g='{STAMP_NAMESPACE}'/></metadata>",
+            f"<metadata><g:other xmlns:g='{NAMESPACE}'/></metadata>",
             "right below the domain's <metadata>",
         ),
         (f"<metadata>{WHOLE.replace('/>', '>a<b/></guardd:stamp>')}</metadata>", "digest"),
