@@ -46,11 +46,16 @@ def start(host: Host, name: str, cpu: str | None = MAXIMUM, virt: str = "qemu") 
 
 
 def restart_libvirtd(host: Host) -> None:
-    """Restart it, and wait until the daemon watches it again and has looked after its guests."""
+    """Restart it, and wait until the daemon watches it again."""
     before = host.cursor()
     host.run("systemctl", "restart", "libvirtd")
-    match = f"MESSAGE_ID={guard.SNAPSHOT_TAKEN}"
-    host.wait_until(lambda: bool(host.journal(match, since_cursor=before)), timeout=60)
+    host.wait_until(
+        lambda: any(
+            record["MESSAGE"].startswith("connected to libvirt")
+            for record in host.journal("_SYSTEMD_UNIT=cpu-guardd.service", since_cursor=before)
+        ),
+        timeout=60,
+    )
 
 
 def restart_daemon(host: Host) -> None:
