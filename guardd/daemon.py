@@ -27,6 +27,7 @@ from guardd.judge.finding import CheckRequest, Verdict
 from guardd.server import Method, Server
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk, Known
+from guardd.watch.stamping import Stamping
 from guardd.watch.watcher import Sink, Watcher
 
 logger = logging.getLogger(__name__)
@@ -286,8 +287,8 @@ class Daemon:
         def note(key: str, problem: str) -> None:
             loop.call_soon_threadsafe(self._note_problem, key, problem)
 
-        _desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
-        return ()
+        desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
+        return (Stamping(desk, self._asked),)
 
     def _known(self) -> Known:
         state = self.state
