@@ -17,6 +17,7 @@ CONFIG = "guardd.toml"
 DROP_INS = "guardd.toml.d"
 STATE_DIRECTORY = Path("/var/lib/cpu-guardd")
 SNAPSHOT = "snapshot.json"
+PREVIOUS = "previous.json"  # the host as it was before it changed last
 GOOD_CONFIG = "good-config.json"
 ON_UNAVAILABLE = "on_unavailable"  # the hook's last resort reads this one word
 MODE = 0o644  # no secret in it: the hook, and cpu-guardctl of any user, may read it
@@ -67,15 +68,30 @@ def keep_snapshot(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> 
 
 def kept_snapshot(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
     """Read the snapshot back, None where none was ever kept; raises BadSnapshot."""
+    return read_snapshot(directory / SNAPSHOT)
+
+
+def keep_previous(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> None:
+    """Keep *snapshot* as that of the host before it changed; raises OSError."""
+    _write(directory / PREVIOUS, snapshot_to_json(snapshot))
+
+
+def kept_previous(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
+    """Give the host before it changed last, None where it never did; raises BadSnapshot."""
+    return read_snapshot(directory / PREVIOUS)
+
+
+def read_snapshot(path: Path) -> HostSnapshot | None:
+    """Read the snapshot in *path*, None where there is no such file; raises BadSnapshot."""
     try:
-        with (directory / SNAPSHOT).open("rb") as file:
+        with path.open("rb") as file:
             text = file.read(MAX_SNAPSHOT + 1)
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise BadSnapshot(f"cannot read {directory / SNAPSHOT}: {exc.strerror}") from exc
+        raise BadSnapshot(f"cannot read {path}: {exc.strerror}") from exc
     if len(text) > MAX_SNAPSHOT:
-        raise BadSnapshot(f"{directory / SNAPSHOT} has more than {MAX_SNAPSHOT} bytes")
+        raise BadSnapshot(f"{path} has more than {MAX_SNAPSHOT} bytes")
     return snapshot_from_json(text)
 
 
