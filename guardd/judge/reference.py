@@ -17,10 +17,11 @@ KVM = "kvm"
 # guest's topology (no_autoenable_flags in QEMU's target/i386/cpu.c)
 ONLY_BY_NAME = frozenset({"topoext", "ht"})
 
+OUTDATED = "outdated snapshot of"
 _ORIGINS = {
     Origin.LIBVIRT: "libvirt at",
     Origin.KEPT: "snapshot kept since",
-    Origin.STALE: "outdated snapshot of",
+    Origin.STALE: OUTDATED,
 }
 ACCELERATORS = {KVM: "KVM", "qemu": "TCG", "hvf": "HVF"}
 
