@@ -95,17 +95,16 @@ def _fitting(
     notes = []
     fitting = []
     for host in (before, now):
+        name = printable(host.hostname)
         fit, strange = fitted(host, cpu_map)
         fitting.append(fit)
         if strange:
             names = counted(sorted(strange), SHOWN_NAMES)
-            notes.append(
-                f"features of {printable(host.hostname)} unknown here were left out: {names}"
-            )
+            notes.append(f"features of {name} that are not known here were left out: {names}")
         if problem := _problem(fit, cpu_map):
             notes.append(
-                f"{printable(host.hostname)} cannot be understood in full: {problem}; with a copy of"
-                " its /usr/share/libvirt/cpu_map, give that with --cpu-map"
+                f"{name} cannot be understood in full: {problem}; copy its"
+                " /usr/share/libvirt/cpu_map, and give that with --cpu-map"
             )
     return fitting[0], fitting[1], notes
 
