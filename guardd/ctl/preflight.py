@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -75,6 +76,8 @@ def _show(found: Answer) -> None:
     here, there = found.before, found.now
     click.echo(f"Here:    {printable(here.hostname)}, {printable(here.taken)}")
     click.echo(f"There:   {printable(there.hostname)}, {printable(there.taken)}")
-    show([f"There against here: {summary(found.drift)}"])
+    # that two hosts' files are not the same ones says nothing
+    named = tuple(change for change in found.drift.changes if change.now)
+    show([f"There against here: {summary(replace(found.drift, changes=named))}"])
     # "this host" in a reason is the one that was judged by
     show(line.replace("this host", "that host") for line in guest_lines(found, TITLES))
