@@ -144,7 +144,7 @@ def verdicts(
             reader.add_conjunction()
             _match_guest(reader, guest)
         if since is not None:
-            reader.seek_realtime(since.timestamp())
+            reader.seek_realtime(max(since.timestamp(), 0))
         for record in reader:
             time = record["__REALTIME_TIMESTAMP"].astimezone()
             if until is not None and time > until:

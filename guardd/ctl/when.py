@@ -35,11 +35,10 @@ def moment(text: str, now: dt.datetime) -> dt.datetime:
     if words in _DAYS:
         day = now.date() + dt.timedelta(days=_DAYS[words])
         return dt.datetime.combine(day, dt.time())
-    if found := _AGO.fullmatch(words):
-        unit = _UNITS.get(found["unit"] or found["u"])
-        if unit is not None:
-            return now - dt.timedelta(**{unit: int(found["number"] or found["n"])})
     try:
+        if (found := _AGO.fullmatch(words)) and (found["unit"] or found["u"]) in _UNITS:
+            unit = _UNITS[found["unit"] or found["u"]]
+            return now - dt.timedelta(**{unit: int(found["number"] or found["n"])})
         if re.fullmatch(r"\d\d?:\d\d(:\d\d)?", words):
             return dt.datetime.combine(now.date(), dt.time.fromisoformat(words.zfill(5)))
         return dt.datetime.fromisoformat(words)
@@ -63,6 +62,7 @@ class Moment(click.ParamType):
             return value
         try:
             read = moment(str(value), dt.datetime.now().astimezone())
+            # a time without a zone is a local one
+            return read if read.tzinfo is not None else read.astimezone()
         except (ValueError, OverflowError) as exc:
             self.fail(str(exc), param, ctx)
-        return read if read.tzinfo is not None else read.astimezone()
