@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from guardd.config import Config, parse_config
@@ -15,6 +16,7 @@ from guardd.judge.finding import Answer
 CONFIG_DIRECTORY = Path("/etc/cpu-guardd")
 CONFIG = "guardd.toml"
 DROP_INS = "guardd.toml.d"
+POOL = "pool.d"
 STATE_DIRECTORY = Path("/var/lib/cpu-guardd")
 SNAPSHOT = "snapshot.json"
 PREVIOUS = "previous.json"  # the host as it was before it changed last
@@ -41,6 +43,31 @@ def config_files(directory: Path = CONFIG_DIRECTORY) -> ConfigFiles:
         except OSError as exc:
             raise BadConfig(f"cannot read {path}: {exc.strerror}") from exc
     return found
+
+
+def pool_hosts(directory: Path = CONFIG_DIRECTORY) -> tuple[HostSnapshot, ...]:
+    """Read pool.d/*.json, each the snapshot of a host; raises BadConfig that names the file."""
+    hosts = []
+    for path in sorted((directory / POOL).glob("*.json")):
+        try:
+            snapshot = read_snapshot(path)
+        except BadSnapshot as exc:
+            hint = "copy it anew from that host's /var/lib/cpu-guardd/snapshot.json"
+            raise BadConfig(f"{path}: {exc}", hint=hint) from exc
+        if snapshot is not None:
+            hosts.append(snapshot)
+    return tuple(hosts)
+
+
+def read_config(directory: Path = CONFIG_DIRECTORY) -> tuple[Config, ConfigFiles]:
+    """Read all of the configuration, and give the files that `keep_config` keeps of it.
+
+    Those of the pool are not among them: they are large, and as old as they are. Raises BadConfig.
+    """
+    found = config_files(directory)
+    config = parse_config(found)
+    policy = replace(config.policy, pool=pool_hosts(directory))
+    return replace(config, policy=policy), found
 
 
 def keep_config(found: ConfigFiles, directory: Path = STATE_DIRECTORY) -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
-from guardd.render import MESSAGE_ID
+from guardd.judge.finding import Decision
 from systemd import daemon as systemd_daemon
 from systemd import journal as systemd_journal
 
@@ -138,8 +138,8 @@ def verdicts(
     another journal than this machine's. Raises OSError where that cannot be read.
     """
     with systemd_journal.Reader(path=None if directory is None else str(directory)) as reader:
-        for kind in MESSAGE_ID.values():
-            reader.add_match(MESSAGE_ID=kind)
+        for decision in Decision:  # "unavailable" is nobody's verdict
+            reader.add_match(GUARDD_DECISION=decision.value)
         if guest is not None:
             reader.add_conjunction()
             _match_guest(reader, guest)

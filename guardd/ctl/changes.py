@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from guardd import files
-from guardd.config import Config, parse_config
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.ctl.common import Exit
 from guardd.ctl.known import guest_states
@@ -71,7 +70,7 @@ def read_host(path: Path) -> HostSnapshot:
 
 def answer(before: HostSnapshot, now: HostSnapshot, config: Path, cpu_map: CPUMap) -> Answer:
     """Compare two hosts and judge all guests here by both; raises BadConfig."""
-    rules = parse_config(files.config_files(config))
+    rules, _files = files.read_config(config)
     cpu_map = match_pvr(cpu_map, rules.pvr)
     before, now, notes = _fitting(before, now, cpu_map)
     drift = compare_hosts(before, now, cpu_map)
@@ -123,7 +122,7 @@ def revised(snapshot: HostSnapshot, cpu_map: CPUMap, config: Path) -> HostSnapsh
 
     Raises BadConfig.
     """
-    rules: Config = parse_config(files.config_files(config))
+    rules, _files = files.read_config(config)
     if rules.pvr is not PVRMatch.EXACT:
         return snapshot
     return with_revision(snapshot, read_revision(match_pvr(cpu_map, rules.pvr)))

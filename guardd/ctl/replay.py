@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from guardd import files, journal
-from guardd.config import parse_config
 from guardd.ctl.common import Exit, config_option, json_option, shown_errors
 from guardd.ctl.progress import progress
 from guardd.ctl.when import Moment
@@ -116,7 +115,7 @@ def replay(  # noqa: PLR0913, PLR0917 (its options)
 
 
 def _policy(config: Path, mode: str | None, rules: Mapping[Code, Enforcement]) -> Policy:
-    policy = parse_config(files.config_files(config)).policy
+    policy = files.read_config(config)[0].policy
     bound = policy.mode if mode is None else Enforcement(mode)
     return replace(policy, mode=bound, rules=MappingProxyType({**policy.rules, **rules}))
 

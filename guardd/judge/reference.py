@@ -17,11 +17,10 @@ KVM = "kvm"
 # guest's topology (no_autoenable_flags in QEMU's target/i386/cpu.c)
 ONLY_BY_NAME = frozenset({"topoext", "ht"})
 
-OUTDATED = "outdated snapshot of"
 _ORIGINS = {
     Origin.LIBVIRT: "libvirt at",
     Origin.KEPT: "snapshot kept since",
-    Origin.STALE: OUTDATED,
+    Origin.STALE: "outdated snapshot of",
 }
 ACCELERATORS = {KVM: "KVM", "qemu": "TCG", "hvf": "HVF"}
 
@@ -112,6 +111,12 @@ def model_gives(cpu_map: CPUMap, reference: Reference, arch: Arch, model: str) -
         return frozenset()
     names = cpu.features(cpu_map, arch, CPUDef(model=model))
     return names.difference(support.blockers or ())
+
+
+def usable_features(cpu_map: CPUMap, reference: Reference, arch: Arch) -> frozenset[str]:
+    """Name the features that QEMU can give as part of any model, as far as it says so."""
+    known = reference.hypervisor.models.keys() & set(cpu.models(cpu_map, arch))
+    return frozenset().union(*(model_gives(cpu_map, reference, arch, name) for name in known))
 
 
 def _label(snapshot: HostSnapshot, hypervisor: Hypervisor) -> str:

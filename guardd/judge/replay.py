@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from guardd.judge import OTHER_EMULATOR, STALE
 from guardd.judge.finding import Code, Decision, Finding
-from guardd.judge.policy import Outcome, Policy, apply_policy, bound_for, lenient
-from guardd.judge.reference import OUTDATED
+from guardd.judge.policy import Outcome, Policy, apply_policy, bound_for, bounded, lenient
+from guardd.judge.revert import LENIENCY as REVERT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
     """What was decided then; `findings` have no sentences, those are not in their field.
 
-    `is_outdated`: by a snapshot of a host that had changed since, by which nobody is refused.
+    `leniency` says why it was held back, as in Verdict.
     """
 
     domain: str
@@ -23,7 +24,7 @@ class Past:
     decision: Decision
     refused: bool
     findings: tuple[Finding, ...]
-    is_outdated: bool
+    leniency: str
 
 
 def past_verdict(fields: Mapping[str, str]) -> Past | None:
@@ -39,7 +40,7 @@ def past_verdict(fields: Mapping[str, str]) -> Past | None:
             decision=Decision(fields["GUARDD_DECISION"]),
             refused=fields.get("GUARDD_REFUSED") == "yes",
             findings=tuple(map(_finding, fields.get("GUARDD_FINDINGS", "").split())),
-            is_outdated=OUTDATED in fields.get("GUARDD_SOURCE", ""),
+            leniency=fields.get("GUARDD_LENIENCY", ""),
         )
     except (KeyError, ValueError):
         return None
@@ -50,9 +51,12 @@ def decide_anew(past: Past, policy: Policy) -> Outcome:
 
     What the guest's own metadata wanted is not in the journal and does not count.
     """
-    if past.is_outdated:
-        policy = lenient(policy)
-    return apply_policy(policy, bound_for(policy, past.domain, past.uuid), past.findings)
+    findings = past.findings
+    if past.leniency in (STALE, OTHER_EMULATOR):
+        policy = lenient(policy)  # by what is known too badly nobody is refused
+    if past.leniency == REVERT:
+        findings = tuple(bounded(findings, policy.on_revert))
+    return apply_policy(policy, bound_for(policy, past.domain, past.uuid), findings)
 
 
 def is_different(past: Past, outcome: Outcome) -> bool:

@@ -1,8 +1,11 @@
 """Verdicts read back from their records and decided anew."""
 
+from dataclasses import replace
+
 import pytest
 
 from guardd import render
+from guardd.facts.snapshot import Origin
 from guardd.judge.finding import Code, Decision
 from guardd.judge.replay import decide_anew, is_different, past_verdict
 from tests.judge.table import HASWELL, UUID, cpu, domain, judged, policy_of
@@ -45,9 +48,8 @@ def test_decided_anew(xml: str, then: str, now: str, expected: str) -> None:
 
 def test_an_outdated_snapshot() -> None:
     """By one nobody is refused, by no policy."""
-    fields = render.journal_fields(judged(HASWELL, NEEDS, toml='mode = "warn"'), 1)
-    fields["GUARDD_SOURCE"] = "no daemon; outdated snapshot of 2026: domain capabilities of q35"
-    past = past_verdict(fields)
+    verdict = judged(replace(HASWELL, origin=Origin.STALE), NEEDS)
+    past = past_verdict(render.journal_fields(verdict, 1))
 
     assert past is not None
     assert Decision.WARN is decide_anew(past, policy_of("")).decision
