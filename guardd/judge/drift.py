@@ -136,7 +136,14 @@ def _in_force(state: GuestState, before: HostSnapshot, cpu_map: CPUMap) -> str:
 
 def _by_stamp(guest: Guest, asked: CPUDef, cpu_map: CPUMap) -> CPUDef | None:
     stamp = guest.stamp
-    if stamp is None or not stamp.features or not stamp.model:
+    if stamp is None or stamp.uuid != (guest.uuid or "").lower():
+        return None
+    is_known = stamp.model in cpu.models(cpu_map, guest.arch)
+    if (
+        not is_known
+        or not stamp.features
+        or cpu.unknown_features(cpu_map, guest.arch, stamp.features)
+    ):
         return None
     return _full(guest, replace(asked, model=stamp.model), stamp.features, cpu_map)
 

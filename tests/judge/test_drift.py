@@ -2,9 +2,12 @@
 
 import pytest
 
+from guardd.cpu.definition import Arch
 from guardd.facts.snapshot import HostSnapshot
+from guardd.facts.stamp import NAMESPACE, Stamp, format_stamp
 from guardd.facts.states import GuestState, Standing
 from guardd.judge.drift import Effect, Judged, judge_all
+from guardd.judge.finding import Code
 from tests.judge.table import (
     HASWELL,
     NEOVERSE,
@@ -143,6 +146,73 @@ def test_states(standing: str, xml: str, effect: str, finding: str) -> None:
     subjects = {f.subject for f in found.now.findings if f.code == code}
     assert (effect, True) == (str(found.effect), set(names) <= subjects)
     assert bool(found.now.findings) is bool(finding)
+
+
+def stamped(xml: str, *features: str, uuid: str = UUID) -> str:
+    """Put a stamp into a domain: it booted with these features."""
+    stamp = format_stamp(
+        Stamp(
+            uuid=uuid,
+            taken="2026-11-01T00:00:00Z",
+            host="haswell",
+            virt_type="kvm",
+            arch=Arch.X86_64,
+            model="Nehalem",
+            features=frozenset(features),
+        )
+    )
+    element = stamp.replace("<stamp", f"<g:stamp xmlns:g='{NAMESPACE}'", 1)
+    return xml.replace("<os>", f"<metadata>{element}</metadata><os>", 1)
+
+
+OPEN = domain(mode("host-passthrough"))
+# all that Haswell gives under KVM
+SEEN = "aes arat avx avx2 fpu hypervisor lm pni sse2 sse4.2 tsc-deadline tsc_adjust umip vme x2apic"
+POOR = [name for name in SEEN.split() if name not in ("avx2", "umip")]
+
+STAMPED = [
+    pytest.param("running", OPEN, SEEN.split(), "affected", "avx2 umip", id="runs, has seen it"),
+    pytest.param("saved", OPEN, SEEN.split(), "affected", "avx2 umip", id="saved"),
+    pytest.param("snapshot", OPEN, SEEN.split(), "affected", "avx2 umip", id="snapshot"),
+    pytest.param("running", OPEN, POOR, "none", "", id="has not seen it"),
+    pytest.param(
+        "saved",
+        domain(cpu("Nehalem", attributes=NONE)),
+        [*POOR, "umip"],
+        "affected",
+        "umip",
+        id="had more than was written",
+    ),
+    pytest.param(
+        "saved",
+        domain(cpu("Haswell-noTSX", attributes=NONE)),
+        POOR,
+        "none",
+        "",
+        id="had less than was written",
+    ),
+]
+
+
+@pytest.mark.parametrize(("standing", "xml", "features", "effect", "lost"), STAMPED)
+def test_stamps(standing: str, xml: str, features: list[str], effect: str, lost: str) -> None:
+    """What a guest has seen since it booted counts, whatever its definition says."""
+    found = judged(standing, stamped(xml, *features))
+
+    assert effect == found.effect
+    codes = {Code.LOST_FEATURE, Code.MISSING_FEATURE}
+    assert lost.split() == sorted(f.subject for f in found.now.findings if f.code in codes)
+
+
+def test_stamps_that_cannot_be_relied_on() -> None:
+    """Neither one of another guest nor none at all is a guess at what it had."""
+    foreign = stamped(OPEN, *SEEN.split(), uuid=UUID.replace("7", "8"))
+
+    assert Effect.DOUBTFUL is judged("running", foreign).effect
+    assert Effect.DOUBTFUL is judged("saved", OPEN).effect
+    # of a CPU that is written out, the definition still tells
+    saved = stamped(domain(cpu("Haswell-noTSX")), *SEEN.split(), uuid=UUID.replace("7", "8"))
+    assert Effect.AFFECTED is judged("saved", saved).effect
 
 
 def test_what_comes_back() -> None:
