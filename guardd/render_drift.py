@@ -14,6 +14,7 @@ from guardd.judge.reference import ACCELERATORS
 from guardd.render import FIELD_LENGTH, counted, findings_field, printable, reason, report
 
 SHOWN_CHANGES = 4  # in the one line
+SHOWN_MODELS = 8  # a new libvirt brings dozens
 NOTHING = "nothing lost, nothing gained"
 
 
@@ -179,7 +180,7 @@ def _hypervisor_lines(drift: HypervisorDrift) -> Iterator[str]:
         ("models known now", drift.offered.gained),
     ):
         if names:
-            yield f"{title}: {_all(names)}"
+            yield f"{title}: {counted(sorted(names), SHOWN_MODELS)}"
 
 
 def _moved_lines(prefix: str, moved: Moved) -> Iterator[str]:

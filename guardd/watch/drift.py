@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from guardd import libvirtconn
 from guardd.errors import GuardError
-from guardd.facts.drift import Drift, compare_hosts
+from guardd.facts.drift import Drift, compare_hosts, fitted
 from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.journal import Kind, Priority
 from guardd.judge.drift import Effect, Judged, judge_all
@@ -36,15 +36,17 @@ class DriftWatch(Chore):
     def changed(self, connection: Connection, before: HostSnapshot, now: HostSnapshot) -> None:
         """Compare the two, judge all guests by both, and write the records."""
         known = self._desk.known()
-        before, now = _told_alike(before, now, known)
-        drift = compare_hosts(before, now, known.cpu_map)
+        as_told, now = _told_alike(before, now, known)
+        # after a downgrade the map lacks what the host as it was has
+        fit, _unknown = fitted(as_told, known.cpu_map)
+        drift = compare_hosts(fit, now, known.cpu_map)
         if drift.is_empty:
             return
         self._keep(before)
         self._desk.count("drift")
         try:
             states = libvirtconn.guest_states(connection)
-            judged = list(judge_all(states, before, now, known.policy, known.cpu_map))
+            judged = list(judge_all(states, fit, now, known.policy, known.cpu_map))
         except GuardError as exc:
             self._tell_host(drift, before, f"which guests it matters to is not known: {exc}", ())
             raise
