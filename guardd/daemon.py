@@ -27,6 +27,7 @@ from guardd.judge.finding import CheckRequest, Verdict
 from guardd.server import Method, Server
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk, Known
+from guardd.watch.drift import DriftWatch
 from guardd.watch.stamping import Stamping
 from guardd.watch.watcher import Sink, Watcher
 
@@ -287,8 +288,12 @@ class Daemon:
         def note(key: str, problem: str) -> None:
             loop.call_soon_threadsafe(self._note_problem, key, problem)
 
+        def keep_previous(before: HostSnapshot) -> None:
+            problem = kept(files.keep_previous, before, self._state_directory)
+            loop.call_soon_threadsafe(self._note_kept, "the host as it was", problem)
+
         desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
-        return (Stamping(desk, self._asked),)
+        return (Stamping(desk, self._asked), DriftWatch(desk, keep_previous))
 
     def _known(self) -> Known:
         state = self.state
