@@ -120,7 +120,7 @@ def newest_verdict(guest: str | None) -> dict[str, str] | None:
         reader.seek_tail()
         while record := reader.get_previous():
             is_trusted = record.get("_UID") == 0 or record.get("_SYSTEMD_UNIT") == SERVICE
-            if is_trusted and "GUARDD_REPORT" in record:
+            if is_trusted and "GUARDD_DECISION" in record and "GUARDD_REPORT" in record:
                 fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
                 time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
                 return {"time": time} | {name: str(value) for name, value in fields.items()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -84,13 +85,21 @@ _HAPPENED = {
 }
 
 
+_COMPARED = {
+    libvirt.VIR_CPU_COMPARE_INCOMPATIBLE: "incompatible",
+    libvirt.VIR_CPU_COMPARE_IDENTICAL: "identical",
+    libvirt.VIR_CPU_COMPARE_SUPERSET: "superset",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestEvent:
-    """One event in the life of the guest with *uuid* and *name*."""
+    """One event in the life of the guest with *uuid* and *name*; *at*, monotonic, when it came."""
 
     uuid: str
     name: str
     what: Happening
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +200,41 @@ def guest_xml(connection: Connection, guest: str) -> str:
     """Give the domain XML, without secrets, of *guest*: a UUID, a name, or a running guest's id."""
     with translated(f"find guest '{guest}'"):
         return str(_lookup(connection, guest).XMLDesc())
+
+
+def definition(connection: Connection, uuid: str) -> str:
+    """Give the domain XML, without secrets, that the guest with *uuid* is defined by.
+
+    It is what the next start takes, whether or not the guest runs now.
+    """
+    with translated(f"read the definition of guest {uuid}"):
+        domain = connection.lookupByUUIDString(uuid)
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
+def running_guests(connection: Connection) -> list[tuple[str, str]]:
+    """Give UUID and name of every guest that runs; raises LibvirtFailed."""
+    with translated("list running domains"):
+        domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+        return [(domain.UUIDString(), domain.name()) for domain in domains]
+
+
+def compare_hypervisor_cpu(
+    connection: Connection,
+    virt_type: str,
+    arch: str,
+    machine: str | None,
+    emulator: str | None,
+    cpu: str,
+) -> str:
+    """Ask how the CPU that a hypervisor gives stands to the <cpu> element *cpu*.
+
+    Give "incompatible", "identical" or "superset". Raises LibvirtFailed where libvirt has no
+    answer: this architecture or emulator is not compared, or it does not understand *cpu*.
+    """
+    with translated(f"compare a CPU with that of {virt_type} {arch} {machine or ''}".rstrip()):
+        found = connection.compareHypervisorCPU(emulator, arch, machine, virt_type, cpu)
+    return _COMPARED[found]
 
 
 def _lookup(connection: Connection, guest: str) -> libvirt.virDomain:
