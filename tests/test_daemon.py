@@ -154,6 +154,7 @@ def test_nothing_is_known(place: Place) -> None:
         "snapshot_origin": "",
         "hypervisors": [],
         "verdicts": {"cannot-tell": 1},
+        "events": {},
     } == {key: value for key, value in status.items() if key not in ("version", "problems")}
 
 
@@ -170,6 +171,7 @@ def test_status(place: Place) -> None:
         "snapshot_origin": "libvirt",
         "hypervisors": [],  # the test driver tells of none
         "verdicts": {},
+        "events": {},
         "problems": [],
     } == {key: value for key, value in status.items() if key not in ("version", "snapshot_taken")}
 
