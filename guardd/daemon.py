@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from guardd import __version__, files, journal, render, wire
-from guardd.config import Config, parse_config
+from guardd.config import Config
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.errors import BadConfig
 from guardd.facts.snapshot import HostSnapshot, with_revision
@@ -336,8 +336,7 @@ def load_config(directory: Path, cpu_map: CPUMap) -> tuple[Config, files.ConfigF
 
     Give it and the files it was read from; raises BadConfig.
     """
-    found = files.config_files(directory)
-    config = parse_config(found)
+    config, found = files.read_config(directory)
     for ceiling in config.policy.ceilings:
         validate_ceiling(cpu_map, ceiling)
     return config, found

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from guardd import files, render, wire
-from guardd.config import parse_config
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.ctl.common import (
     DECISION_EXIT,
@@ -60,11 +59,13 @@ def check(
     """
     text = _domain_text(guest)
     try:
-        name = parse_domain(text).name
+        read = parse_domain(text)
+        name, runs = read.name, read.runs
     except GuardError:
-        name = guest  # the verdict will say what is wrong with the XML
-    request = CheckRequest(domain=name, operation=Operation(operation), xml=text)
-    rules, snapshot = parse_config(files.config_files(config)), host_snapshot(state)
+        name, runs = guest, False  # the verdict will say what is wrong with the XML
+    # one that runs is judged as if it arrived, by the CPU that it has; else it would be a start
+    request = CheckRequest(domain=name, operation=Operation(operation), xml=text, arrives=runs)
+    (rules, _), snapshot = files.read_config(config), host_snapshot(state)
     cpu_map = match_pvr(cpu_map, rules.pvr)
     if rules.pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))

@@ -21,7 +21,8 @@ class Guest:
     `virt_type` is libvirt's domain/@type ("kvm", "qemu"). `cpu` is None without <cpu>.
     `tsc_frequency` is that of its tsc timer, Hz. `stamp` is its birth record; `stamp_problem` says
     why one that it has cannot be relied on. `wanted_mode` is what its own metadata wants done about
-    findings, as written there.
+    findings, as written there. `runs`: the document is of a guest that libvirt runs; at a hook's
+    `prepare` it may be of one that is about to.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Guest:
     stamp: Stamp | None = None
     stamp_problem: str = ""
     wanted_mode: str = ""
+    runs: bool = False
 
 
 def parse_domain(text: str | bytes) -> Guest:
@@ -74,6 +76,7 @@ def parse_domain(text: str | bytes) -> Guest:
         stamp=stamp,
         stamp_problem=stamp_problem,
         wanted_mode=_wanted_mode(domain),
+        runs="id" in domain.attrib,
     )
 
 

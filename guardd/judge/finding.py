@@ -104,7 +104,7 @@ _DOUBTS = frozenset(
 class Finding:
     """One reason: its code, what it is about (a feature, model, ...), a sentence, a way out.
 
-    `mode` is what policy makes of it; a rule leaves it at ENFORCE.
+    `mode` is what policy makes of it, at most what it was before; a rule leaves it at ENFORCE.
     """
 
     code: Code
