@@ -106,6 +106,13 @@ _HAPPENED = {
 }
 
 
+_COMPARED = {
+    libvirt.VIR_CPU_COMPARE_INCOMPATIBLE: "incompatible",
+    libvirt.VIR_CPU_COMPARE_IDENTICAL: "identical",
+    libvirt.VIR_CPU_COMPARE_SUPERSET: "superset",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestEvent:
     """One event in the life of the guest with *uuid* and *name*; *at*, monotonic, when it came."""
@@ -283,6 +290,16 @@ _HOW = {
 _ON_ITS_WAY = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
 
 
+def definition(connection: Connection, uuid: str) -> str:
+    """Give the domain XML, without secrets, that the guest with *uuid* is defined by.
+
+    It is what the next start takes, whether or not the guest runs now.
+    """
+    with translated(f"read the definition of guest {uuid}"):
+        domain = connection.lookupByUUIDString(uuid)
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
 def running_guests(connection: Connection) -> list[tuple[str, str]]:
     """Give UUID and name of every guest that runs; raises LibvirtFailed."""
     with translated("list running domains"):
@@ -327,6 +344,24 @@ def set_metadata(
                 return False
             raise
     return True
+
+
+def compare_hypervisor_cpu(
+    connection: Connection,
+    virt_type: str,
+    arch: str,
+    machine: str | None,
+    emulator: str | None,
+    cpu: str,
+) -> str:
+    """Ask how the CPU that a hypervisor gives stands to the <cpu> element *cpu*.
+
+    Give "incompatible", "identical" or "superset". Raises LibvirtFailed where libvirt has no
+    answer: this architecture or emulator is not compared, or it does not understand *cpu*.
+    """
+    with translated(f"compare a CPU with that of {virt_type} {arch} {machine or ''}".rstrip()):
+        found = connection.compareHypervisorCPU(emulator, arch, machine, virt_type, cpu)
+    return _COMPARED[found]
 
 
 def _lookup(connection: Connection, guest: str) -> libvirt.virDomain:
