@@ -246,7 +246,7 @@ def advice_line(verdict: Verdict, advice: Sequence[Finding]) -> str:
     if first.code.is_doubt:
         reason = f"of {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
     else:
-        reason = _reason(verdict, first.code, _counted(names), len(names))
+        reason = _reason(verdict, first.code, counted(names), len(names))
     start = "defined, but could not start here: " if verdict.refused else "defined: "
     others = [code for code, _ in _by_code(advice) if code is not first.code]
     also = f" (also: {', '.join(others)})" if others else ""
