@@ -18,6 +18,7 @@ from guardd.facts.domcaps import Hypervisor, HypervisorKey
 from guardd.facts.snapshot import HostSnapshot
 from guardd.judge.case import Case
 from guardd.judge.compatibility import compare_with_hypervisor
+from guardd.judge.finding import Operation
 from guardd.judge.policy import Policy
 from guardd.judge.reference import build_reference, find_hypervisor
 from guardd.judge.stage import Stage, check_in_effect
@@ -68,6 +69,8 @@ def own_answer(
             asked=asked,
             stage=Stage.WRITTEN,
             reference=build_reference(cpu_map, snapshot, found[0], exact=True),
+            operation=Operation.PREPARE,
+            arrives=False,
         )
         return compare_with_hypervisor(case), found[0]
     except GuardError as exc:
