@@ -54,6 +54,10 @@ class Asked:
         call = self._calls.get(name)
         return call is not None and not call.arrives
 
+    def refused(self, name: str) -> None:
+        """Forget a call that was refused: what comes next for this guest does not belong to it."""
+        self._calls.pop(name, None)
+
     def forget(self, name: str) -> None:
         """Forget a guest that has stopped."""
         self._calls.pop(name, None)
