@@ -82,7 +82,9 @@ class Daemon:
         request = replace(asked, arrives=arrives)
         verdict = self._judge(request)
         elapsed_usec = (time.perf_counter_ns() - start) // 1000
-        if asked.operation is Operation.PREPARE and not verdict.refused:
+        if verdict.refused:
+            self._asked.refused(asked.domain)
+        elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
         self.state.verdicts[verdict.decision] += 1
         self._journal.write(render.journal_fields(verdict, elapsed_usec))

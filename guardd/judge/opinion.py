@@ -71,6 +71,8 @@ def own_answer(
             operation=Operation.PREPARE,
             arrives=False,
             reference=build_reference(cpu_map, snapshot, found[0], exact=True),
+            operation=Operation.PREPARE,
+            arrives=False,
         )
         return compare_with_hypervisor(case), found[0]
     except GuardError as exc:

@@ -70,6 +70,11 @@ class Asked:
             if call is not None and call.time <= at:
                 call.has_run = True
 
+    def refused(self, name: str) -> None:
+        """Forget a call that was refused: what comes next for this guest does not belong to it."""
+        with self._lock:
+            self._calls.pop(name, None)
+
     def forget(self, name: str) -> None:
         """Forget a guest that has stopped.
 

@@ -12,6 +12,9 @@ from guardd.libvirtconn import Connection, GuestEvent, Listeners
 from guardd.watch.chore import Chore
 
 SECONDS = 20.0
+LAST = (
+    "<domain type='test'><name>last</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+)
 
 
 @dataclass(frozen=True)
@@ -49,5 +52,10 @@ def driver(_event_loop: None) -> Iterator[Driver]:
         domain.undefine()
     events: queue.SimpleQueue[GuestEvent] = queue.SimpleQueue()
     libvirtconn.watch(connection, Listeners(happened=events.put, closed=lambda: None))
+    # what was done before may be told only now
+    connection.defineXML(LAST).undefine()
+    while events.get(timeout=SECONDS).name != "last":
+        pass
+    events.get(timeout=SECONDS)
     yield Driver(connection, events)
     libvirtconn.close(connection)
