@@ -16,7 +16,7 @@ from guardd.facts.snapshot import HostSnapshot
 from guardd.facts.stamp import NAMESPACE, PREFIX, Stamp, format_stamp
 from guardd.journal import Kind, Priority
 from guardd.judge.birth import OPEN_MODES, arrival_record, birth_record, is_of_host_as_it_is
-from guardd.libvirtconn import STARTS, Connection, GuestEvent, Happening, Running
+from guardd.libvirtconn import STARTS, Connection, GuestEvent, Happening
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk
 from guardd.watch.learn import utc_now
