@@ -19,6 +19,7 @@ DROP_INS = "guardd.toml.d"
 POOL = "pool.d"
 STATE_DIRECTORY = Path("/var/lib/cpu-guardd")
 SNAPSHOT = "snapshot.json"
+PREVIOUS = "previous.json"  # the host as it was before it changed last
 GOOD_CONFIG = "good-config.json"
 ON_UNAVAILABLE = "on_unavailable"  # the hook's last resort reads this one word
 MODE = 0o644  # no secret in it: the hook, and cpu-guardctl of any user, may read it
@@ -49,7 +50,7 @@ def pool_hosts(directory: Path = CONFIG_DIRECTORY) -> tuple[HostSnapshot, ...]:
     hosts = []
     for path in sorted((directory / POOL).glob("*.json")):
         try:
-            snapshot = _read_snapshot(path)
+            snapshot = read_snapshot(path)
         except BadSnapshot as exc:
             hint = "copy it anew from that host's /var/lib/cpu-guardd/snapshot.json"
             raise BadConfig(f"{path}: {exc}", hint=hint) from exc
@@ -94,10 +95,21 @@ def keep_snapshot(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> 
 
 def kept_snapshot(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
     """Read the snapshot back, None where none was ever kept; raises BadSnapshot."""
-    return _read_snapshot(directory / SNAPSHOT)
+    return read_snapshot(directory / SNAPSHOT)
 
 
-def _read_snapshot(path: Path) -> HostSnapshot | None:
+def keep_previous(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> None:
+    """Keep *snapshot* as that of the host before it changed; raises OSError."""
+    _write(directory / PREVIOUS, snapshot_to_json(snapshot))
+
+
+def kept_previous(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
+    """Give the host before it changed last, None where it never did; raises BadSnapshot."""
+    return read_snapshot(directory / PREVIOUS)
+
+
+def read_snapshot(path: Path) -> HostSnapshot | None:
+    """Read the snapshot in *path*, None where there is no such file; raises BadSnapshot."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SNAPSHOT + 1)

@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 import libvirt
 
-from guardd.errors import LibvirtFailed, LibvirtRefused
+from guardd.errors import GuardError, LibvirtFailed, LibvirtRefused
+from guardd.facts.states import GuestState, Standing, snapshot_state
 
 # seconds between probes and how many may go unanswered: a libvirtd that hangs is noticed then
 KEEPALIVE = (5, 3)
@@ -105,6 +106,13 @@ _HAPPENED = {
     libvirt.VIR_DOMAIN_EVENT_DEFINED: Happening.DEFINED,
     libvirt.VIR_DOMAIN_EVENT_UNDEFINED: Happening.UNDEFINED,
     libvirt.VIR_DOMAIN_EVENT_STOPPED: Happening.STOPPED,
+}
+
+
+_COMPARED = {
+    libvirt.VIR_CPU_COMPARE_INCOMPATIBLE: "incompatible",
+    libvirt.VIR_CPU_COMPARE_IDENTICAL: "identical",
+    libvirt.VIR_CPU_COMPARE_SUPERSET: "superset",
 }
 
 
@@ -215,6 +223,51 @@ def all_guests(connection: Connection) -> list[str]:
     return texts
 
 
+def guest_states(connection: Connection) -> Iterator[GuestState]:
+    """Give every state in which a guest's CPU waits for this host, without secrets.
+
+    A state that cannot be read is left out. Raises LibvirtFailed where there is no list of guests.
+    """
+    with translated("list all domains"):
+        domains = connection.listAllDomains()
+    for domain in domains:
+        yield from _states(domain)
+
+
+def _states(domain: libvirt.virDomain) -> Iterator[GuestState]:
+    name, uuid = domain.name(), domain.UUIDString()
+    readers: list[tuple[Standing, Callable[[], str | None]]] = [
+        (
+            Standing.DEFINED,
+            lambda: (
+                domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if domain.isPersistent() else None
+            ),
+        ),
+        (Standing.RUNNING, lambda: domain.XMLDesc() if domain.isActive() else None),
+        (
+            Standing.SAVED,
+            lambda: domain.managedSaveGetXMLDesc() if domain.hasManagedSaveImage() else None,
+        ),
+    ]
+    for standing, read in readers:
+        with contextlib.suppress(libvirt.libvirtError):
+            if (text := read()) is not None:
+                yield GuestState(name=name, uuid=uuid, standing=standing, xml=text)
+    yield from _snapshots(domain, name, uuid)
+
+
+def _snapshots(domain: libvirt.virDomain, name: str, uuid: str) -> Iterator[GuestState]:
+    try:
+        snapshots = domain.listAllSnapshots()
+    except libvirt.libvirtError:
+        return  # its driver has none, or it was undefined meanwhile
+    for snapshot in snapshots:
+        with contextlib.suppress(libvirt.libvirtError, GuardError):
+            state = snapshot_state(snapshot.getXMLDesc(), name=name, uuid=uuid)
+            if state is not None:
+                yield state
+
+
 def guest_xml(connection: Connection, guest: str) -> str:
     """Give the domain XML, without secrets, of *guest*: a UUID, a name, or a running guest's id."""
     with translated(f"find guest '{guest}'"):
@@ -242,6 +295,16 @@ _HOW = {
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_FROM_SNAPSHOT): Happening.REVERTED,
 }
 _MIGRATING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
+
+
+def definition(connection: Connection, uuid: str) -> str:
+    """Give the domain XML, without secrets, that the guest with *uuid* is defined by.
+
+    It is what the next start takes, whether or not the guest runs now.
+    """
+    with translated(f"read the definition of guest {uuid}"):
+        domain = connection.lookupByUUIDString(uuid)
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
 
 
 def running_guests(connection: Connection) -> list[tuple[str, str]]:
@@ -287,6 +350,24 @@ def set_metadata(
                 return False
             raise
     return True
+
+
+def compare_hypervisor_cpu(
+    connection: Connection,
+    virt_type: str,
+    arch: str,
+    machine: str | None,
+    emulator: str | None,
+    cpu: str,
+) -> str:
+    """Ask how the CPU that a hypervisor gives stands to the <cpu> element *cpu*.
+
+    Give "incompatible", "identical" or "superset". Raises LibvirtFailed where libvirt has no
+    answer: this architecture or emulator is not compared, or it does not understand *cpu*.
+    """
+    with translated(f"compare a CPU with that of {virt_type} {arch} {machine or ''}".rstrip()):
+        found = connection.compareHypervisorCPU(emulator, arch, machine, virt_type, cpu)
+    return _COMPARED[found]
 
 
 def _lookup(connection: Connection, guest: str) -> libvirt.virDomain:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from guardd.judge.finding import Code, Decision, Enforcement, Finding, Operation, Verdict
 
@@ -116,14 +117,20 @@ def hook_line(verdict: Verdict) -> str:
         fits = "fits" if verdict.operation is Operation.PREPARE else "may arrive on"
         host = printable(verdict.host_cpu) or "nothing to compare"
         return f"cpu-guardd: {guest} {fits} this host ({host})"
+    first, _names = _first_group(verdict)
+    why = reason(verdict)
+    if verdict.would_refuse:
+        why += f"; let through, {Enforcement.ENFORCE} would refuse"
+    return f"cpu-guardd[{first.code}]: {why}; see: cpu-guardctl explain {guest}"
+
+
+def reason(verdict: Verdict) -> str:
+    """Give the reason within the one line, of a verdict that has findings."""
     first, names = _first_group(verdict)
     if first.code.is_doubt:
-        reason = f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
-    else:
-        reason = _reason(verdict, first.code, _counted(names), len(names))
-    if verdict.would_refuse:
-        reason += f"; let through, {Enforcement.ENFORCE} would refuse"
-    return f"cpu-guardd[{first.code}]: {reason}; see: cpu-guardctl explain {guest}"
+        guest = printable(verdict.domain)
+        return f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
+    return _reason(verdict, first.code, counted(names), len(names))
 
 
 def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
@@ -146,9 +153,10 @@ def _first_group(verdict: Verdict) -> tuple[Finding, list[str]]:
     return first, [f.subject for f in verdict.findings if f.code is first.code]
 
 
-def _counted(names: list[str]) -> str:
-    shown = ", ".join(printable(name) for name in names[:SHOWN_NAMES])
-    rest = len(names) - SHOWN_NAMES
+def counted(names: Sequence[str], limit: int = SHOWN_NAMES) -> str:
+    """Name the first *limit* of *names* and count the rest."""
+    shown = ", ".join(printable(name) for name in names[:limit])
+    rest = len(names) - limit
     return f"{shown} (+{rest})" if rest > 0 else shown
 
 
@@ -169,7 +177,11 @@ def _report(verdict: Verdict) -> Iterator[str]:
         yield f"  host CPU:  {printable(verdict.host_cpu)}"
     if verdict.source:
         yield f"  known by:  {printable(verdict.source, REPORTED_LENGTH)}"
-    for code, findings in _by_code(verdict.findings):
+    yield from _reasons(verdict, verdict.findings)
+
+
+def _reasons(verdict: Verdict, found: Iterable[Finding]) -> Iterator[str]:
+    for code, findings in _by_code(found):
         if code.is_doubt:
             yield f"  {code}: {printable(findings[0].sentence, REPORTED_LENGTH)}"
         else:
@@ -212,12 +224,45 @@ def journal_fields(verdict: Verdict, elapsed_usec: int) -> dict[str, str]:
         "GUARDD_DECISION": verdict.decision,
         "GUARDD_REFUSED": "yes" if verdict.refused else "no",
         "GUARDD_WOULD_REFUSE": "yes" if verdict.would_refuse else "no",
-        "GUARDD_FINDINGS": " ".join(
-            f"{f.code}:{printable(f.subject).replace(' ', '_')}" for f in verdict.findings
-        ),
+        "GUARDD_LENIENCY": printable(verdict.leniency, REPORTED_LENGTH),
+        "GUARDD_FINDINGS": findings_field(verdict.findings),
         "GUARDD_GUEST_CPU": printable(verdict.guest_cpu),
         "GUARDD_HOST_CPU": printable(verdict.host_cpu),
         "GUARDD_SOURCE": printable(verdict.source, REPORTED_LENGTH),
         "GUARDD_REPORT": report(verdict),
         "GUARDD_ELAPSED_USEC": str(elapsed_usec),
+    }
+
+
+def findings_field(findings: Iterable[Finding]) -> str:
+    """Write *findings* as "code:subject code:subject"; no subject holds a space."""
+    return " ".join(f"{f.code}:{printable(f.subject).replace(' ', '_')}" for f in findings)
+
+
+def advice_line(verdict: Verdict, advice: Sequence[Finding]) -> str:
+    """Give the one line of *advice*, not empty, about a definition; *verdict*: of its start now."""
+    guest = printable(verdict.domain)
+    first, names = _first_group(replace(verdict, findings=tuple(advice)))
+    if first.code.is_doubt:
+        reason = f"of {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
+    else:
+        reason = _reason(verdict, first.code, counted(names), len(names))
+    start = "defined, but could not start here: " if verdict.refused else "defined: "
+    others = [code for code, _ in _by_code(advice) if code is not first.code]
+    also = f" (also: {', '.join(others)})" if others else ""
+    return f"cpu-guardd[{first.code}]: {start}{reason}{also}; see: cpu-guardctl check {guest}"
+
+
+def advice_lines(verdict: Verdict, advice: Iterable[Finding]) -> list[str]:
+    """Explain *advice* about a definition at length, each with its way out."""
+    return list(_reasons(verdict, advice))
+
+
+def advice_fields(verdict: Verdict, advice: Sequence[Finding]) -> dict[str, str]:
+    """Give the fields of the one journal record of *advice*, but MESSAGE and MESSAGE_ID."""
+    return {
+        "GUARDD_DOMAIN": printable(verdict.domain, FIELD_LENGTH),
+        "GUARDD_DOMAIN_UUID": printable(verdict.uuid),
+        "GUARDD_FINDINGS": findings_field(advice),
+        "GUARDD_REPORT": "\n".join([printable(verdict.domain) + ":", *_reasons(verdict, advice)]),
     }

@@ -275,6 +275,7 @@ def test_journal_fields() -> None:
         "GUARDD_DECISION": "deny",
         "GUARDD_REFUSED": "yes",
         "GUARDD_WOULD_REFUSE": "no",
+        "GUARDD_LENIENCY": "",
         "GUARDD_FINDINGS": "missing-feature:avx512f missing-feature:avx512bw",
         "GUARDD_GUEST_CPU": "Skylake-Server",
         "GUARDD_HOST_CPU": "Haswell, KVM",

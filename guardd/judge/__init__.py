@@ -31,8 +31,9 @@ RULES: tuple[Rule, ...] = (judge_compatibility, judge_ceiling, judge_limits, jud
 # of what the guest has seen since it booted, by its stamp
 STAMP_RULES: tuple[Rule, ...] = (judge_history, judge_seen_limits)
 
-_STALE = "this host has changed since the snapshot that is known of it"
-_OTHER_EMULATOR = "what is known is of another emulator than the guest's"
+# why a verdict was held back, whatever the mode
+STALE = "this host has changed since the snapshot that is known of it"
+OTHER_EMULATOR = "what is known is of another emulator than the guest's"
 _HINT_NO_SNAPSHOT = "see `cpu-guardctl status` and the journal of cpu-guardd"
 
 
@@ -55,7 +56,7 @@ def judge(
         return _verdict(request, guest, policy, [finding])
     leniency = ""
     if snapshot.origin is Origin.STALE:
-        policy, leniency = lenient(policy), _STALE
+        policy, leniency = lenient(policy), STALE
     key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
     found = find_hypervisor(snapshot, key)
     if found is None:
@@ -66,7 +67,7 @@ def judge(
     hypervisor, exact = found
     if guest.emulator not in (None, hypervisor.emulator):
         # another QEMU may have more: a guess refuses nobody
-        policy, leniency = lenient(policy), leniency or _OTHER_EMULATOR
+        policy, leniency = lenient(policy), leniency or OTHER_EMULATOR
     try:
         reference = build_reference(cpu_map, snapshot, hypervisor, exact=exact)
         findings, is_soft = _judge_guest(request, guest, snapshot, policy, cpu_map, reference)
