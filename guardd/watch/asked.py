@@ -49,10 +49,6 @@ class Asked:
                 self._calls.popitem(last=False)
         return arrives
 
-    def was_asked(self, name: str) -> bool:
-        """Whether the hook asked about this guest and it has not stopped since."""
-        return name in self._calls
-
     def last_call(self, name: str) -> float | None:
         """Tell when the hook asked about this guest last, None where it did not."""
         call = self._calls.get(name)
