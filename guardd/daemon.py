@@ -21,7 +21,7 @@ from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.errors import BadConfig
 from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.journal import JournalWriter, Kind, Priority
-from guardd.judge import judge, judge_failed
+from guardd.judge import judge, judge_failed, judge_later
 from guardd.judge.ceiling import validate_ceiling
 from guardd.judge.finding import CheckRequest, Operation, Verdict
 from guardd.server import Method, Server
@@ -107,6 +107,8 @@ class Daemon:
 
     def _judge(self, request: CheckRequest) -> Verdict:
         state = self.state
+        if request.operation is Operation.RESTORE:
+            return judge_later(request)
         try:
             return judge(request, self._host, state.config.policy, state.cpu_map)
         except Exception:

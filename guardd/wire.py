@@ -60,7 +60,8 @@ type Verdict (
   source: string
 )
 
-# Judges a domain XML as the hook gets it on stdin; operation: prepare, migrate or restore.
+# Judges a domain XML as the hook gets it on stdin; operation: prepare, migrate or restore, which
+# is only taken note of for the prepare that follows it.
 # line is what a refusing hook prints. Root and the service's own user may call this.
 method Check(domain: string, operation: string, xml: string) ->
   (refused: bool, line: string, verdict: Verdict)
