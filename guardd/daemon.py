@@ -23,11 +23,15 @@ from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.journal import JournalWriter, Kind, Priority
 from guardd.judge import judge, judge_failed
 from guardd.judge.ceiling import validate_ceiling
-from guardd.judge.finding import CheckRequest, Verdict
+from guardd.judge.finding import CheckRequest, Operation, Verdict
 from guardd.server import Method, Server
+from guardd.watch.advice import Advice
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk, Known
 from guardd.watch.drift import DriftWatch
+from guardd.watch.opinion import SecondOpinion
+from guardd.watch.stamping import Stamping
+from guardd.watch.unasked import Calls, Unasked
 from guardd.watch.watcher import Sink, Watcher
 
 logger = logging.getLogger(__name__)
@@ -63,6 +67,7 @@ class Daemon:
         self._state_directory = state_directory
         self._journal = JournalWriter()
         self._asked = Asked()
+        self._calls = Calls()
         self._watcher: Watcher | None = None
         self._host: HostSnapshot | None = None
         self._put_in_force()
@@ -77,6 +82,8 @@ class Daemon:
         request = replace(asked, arrives=arrives)
         verdict = self._judge(request)
         elapsed_usec = (time.perf_counter_ns() - start) // 1000
+        if asked.operation is Operation.PREPARE and not verdict.refused:
+            self._calls.note(asked.domain)
         self.state.verdicts[verdict.decision] += 1
         self._journal.write(render.journal_fields(verdict, elapsed_usec))
         if self._watcher is not None:
@@ -88,6 +95,13 @@ class Daemon:
             "line": render.hook_line(verdict),
             "verdict": wire.verdict_to_dict(verdict),
         }
+
+    def missed(self, parameters: Mapping[str, Any]) -> None:
+        """Take note of a Check whose caller has left: its hook has judged by itself."""
+        asked = wire.request_from(parameters)
+        self._asked.note(asked.domain, asked.operation)
+        if asked.operation is Operation.PREPARE:
+            self._calls.note(asked.domain)
 
     def _judge(self, request: CheckRequest) -> Verdict:
         state = self.state
@@ -239,7 +253,7 @@ class Daemon:
 
         await self._take_first_config()
         methods = {
-            "Check": Method(self.check, is_privileged=True),
+            "Check": Method(self.check, is_privileged=True, missed=self.missed),
             "GetStatus": Method(self.status, is_privileged=False),
         }
         server = Server(methods, os.geteuid())
@@ -292,7 +306,13 @@ class Daemon:
             loop.call_soon_threadsafe(self._note_kept, "the host as it was", problem)
 
         desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
-        return (DriftWatch(desk, keep_previous),)
+        return (
+            Stamping(desk, self._asked),
+            DriftWatch(desk, keep_previous),
+            Advice(desk),
+            SecondOpinion(desk),
+            Unasked(desk, self._calls),
+        )
 
     def _known(self) -> Known:
         state = self.state

@@ -163,6 +163,12 @@ class LibvirtFailed(GuardError):
     code = "libvirt-failed"
 
 
+class LibvirtRefused(LibvirtFailed):
+    """libvirt does not let this user do it: by polkit, or on a read-only connection."""
+
+    code = "libvirt-refused"
+
+
 class DaemonUnreachable(GuardError):
     """Nobody answers on the daemon's socket, or not in time."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from guardd.judge.finding import Code, Decision, Enforcement, Finding, Operation, Verdict
 
@@ -176,7 +177,11 @@ def _report(verdict: Verdict) -> Iterator[str]:
         yield f"  host CPU:  {printable(verdict.host_cpu)}"
     if verdict.source:
         yield f"  known by:  {printable(verdict.source, REPORTED_LENGTH)}"
-    for code, findings in _by_code(verdict.findings):
+    yield from _reasons(verdict, verdict.findings)
+
+
+def _reasons(verdict: Verdict, found: Iterable[Finding]) -> Iterator[str]:
+    for code, findings in _by_code(found):
         if code.is_doubt:
             yield f"  {code}: {printable(findings[0].sentence, REPORTED_LENGTH)}"
         else:
@@ -232,3 +237,32 @@ def journal_fields(verdict: Verdict, elapsed_usec: int) -> dict[str, str]:
 def findings_field(findings: Iterable[Finding]) -> str:
     """Write *findings* as "code:subject code:subject"; no subject holds a space."""
     return " ".join(f"{f.code}:{printable(f.subject).replace(' ', '_')}" for f in findings)
+
+
+def advice_line(verdict: Verdict, advice: Sequence[Finding]) -> str:
+    """Give the one line of *advice*, not empty, about a definition; *verdict*: of its start now."""
+    guest = printable(verdict.domain)
+    first, names = _first_group(replace(verdict, findings=tuple(advice)))
+    if first.code.is_doubt:
+        reason = f"of {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
+    else:
+        reason = _reason(verdict, first.code, counted(names), len(names))
+    start = "defined, but could not start here: " if verdict.refused else "defined: "
+    others = [code for code, _ in _by_code(advice) if code is not first.code]
+    also = f" (also: {', '.join(others)})" if others else ""
+    return f"cpu-guardd[{first.code}]: {start}{reason}{also}; see: cpu-guardctl check {guest}"
+
+
+def advice_lines(verdict: Verdict, advice: Iterable[Finding]) -> list[str]:
+    """Explain *advice* about a definition at length, each with its way out."""
+    return list(_reasons(verdict, advice))
+
+
+def advice_fields(verdict: Verdict, advice: Sequence[Finding]) -> dict[str, str]:
+    """Give the fields of the one journal record of *advice*, but MESSAGE and MESSAGE_ID."""
+    return {
+        "GUARDD_DOMAIN": printable(verdict.domain, FIELD_LENGTH),
+        "GUARDD_DOMAIN_UUID": printable(verdict.uuid),
+        "GUARDD_FINDINGS": findings_field(advice),
+        "GUARDD_REPORT": "\n".join([printable(verdict.domain) + ":", *_reasons(verdict, advice)]),
+    }

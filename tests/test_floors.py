@@ -28,6 +28,7 @@ FLOORS = {
     "server": 3,
     "journal": 3,
     "files": 3,
+    "hookfile": 3,
     "kept": 4,
     "watch": 4,
     "fallback": 4,

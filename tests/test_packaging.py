@@ -16,7 +16,7 @@ import pytest
 
 import guardd
 from guardd import __main__ as daemon
-from guardd import files, render, wire
+from guardd import files, hookfile, render, wire
 from guardd.config import KEYS, Config, parse_config
 from guardd.ctl import hook
 from guardd.ctl.main import main as cpu_guardctl
@@ -429,9 +429,10 @@ def test_hook_is_known_without_its_program(name: str) -> None:
     """The scripts know the hook by the words and at the places that cpu-guardctl knows it by."""
     script = (ROOT / f"debian/cpu-guardd.{name}").read_text()
 
-    assert hook.MARK in HOOK.read_bytes()[: hook.MARK_WITHIN]
-    assert f'"{hook.MARK.decode()}"' in script
-    assert all(str(hook.HOOKS / name) in script for name in (hook.MAIN, hook.DROP_IN))
+    assert hookfile.MARK in HOOK.read_bytes()[: hookfile.MARK_WITHIN]
+    assert f'"{hookfile.MARK.decode()}"' in script
+    names = (hookfile.MAIN, hookfile.DROP_IN)
+    assert all(str(hookfile.HOOKS / name) in script for name in names)
 
 
 def test_tools_are_pinned() -> None:

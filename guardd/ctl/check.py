@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -23,8 +24,10 @@ from guardd.errors import GuardError
 from guardd.facts.domain import parse_domain
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
-from guardd.judge.finding import CheckRequest, Decision, Operation
+from guardd.judge.advice import advise
+from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
 from guardd.probe.revision import read_revision
+from guardd.xmldoc import parse_xml
 
 STDIN = "-"
 
@@ -50,6 +53,7 @@ def check(
 
     GUEST is a name, UUID or id. A running guest is judged by the CPU that it really has. Neither
     the daemon nor libvirt need to run: this host is known by the snapshot that the daemon keeps.
+    Of a definition it also tells what it will lead to: a guest that could never migrate, and such.
 
     Exit status: 0 it can, 1 it would be refused, 3 it cannot be told.
     """
@@ -66,13 +70,29 @@ def check(
     if rules.pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     verdict = judge(request, snapshot, rules.policy, cpu_map)
+    advice: list[Finding] = []
+    if _is_definition(text) and request.operation is Operation.PREPARE:
+        advised = advise(parse_domain(text), verdict, snapshot, rules.policy, cpu_map)
+        advice = [finding for finding in advised if finding not in verdict.findings]
     if as_json:
-        print_json(wire.verdict_to_dict(verdict))
+        document = wire.verdict_to_dict(verdict)
+        print_json({**document, "advice": [asdict(finding) for finding in advice]})
     else:
         click.echo(render.report(verdict))
         if verdict.decision is Decision.ALLOW and not verdict.findings:
             click.echo("  nothing stands against it")
+        for line in ["advice:", *render.advice_lines(verdict, advice)] if advice else []:
+            click.echo(line)
     sys.exit(DECISION_EXIT[verdict.decision])
+
+
+def _is_definition(text: str) -> bool:
+    """Whether *text* is what a guest is started from; that of one which runs has an id."""
+    try:
+        parse_domain(text)
+        return parse_xml(text, what="domain").get("id") is None
+    except GuardError:
+        return False
 
 
 def _domain_text(guest: str) -> str:

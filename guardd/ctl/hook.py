@@ -4,91 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import click
 
-import guardd
 from guardd.ctl.common import Exit, json_option, print_json, shown_errors
 from guardd.errors import GuardError
+from guardd.hookfile import DROP_IN, HOOKS, State, describe, places, program
 
-HOOKS = Path("/etc/libvirt/hooks")
-MAIN, DROP_IN = "qemu", "qemu.d/50-cpu-guardd"
-MARK = b"libvirt's hook of cpu-guardd"  # stands in our file's second line
-MARK_WITHIN = 256  # bytes
 MODE = 0o755
 LIBVIRT_UNITS = ("libvirtd.service", "virtqemud.service")
 RELOAD_SECONDS = 20
 
-
-class State(StrEnum):
-    """What stands at a place."""
-
-    ABSENT = "absent"
-    FOREIGN = "foreign"
-    CURRENT = "current"
-    OUTDATED = "outdated"
-    NOT_EXECUTABLE = "not executable"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A file that libvirt would run as a hook, and what it is to us."""
-
-    path: Path
-    state: State
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether cpu-guardd put it there."""
-        return self.state not in (State.ABSENT, State.FOREIGN)
-
-
-def program() -> bytes:
-    """Give the hook's text as this version ships it; raises GuardError."""
-    package = Path(guardd.__file__).resolve().parent
-    checkout = package.parent / "hooks/qemu"
-    prefix = Path("/usr/local") if package.is_relative_to("/usr/local") else Path("/usr")
-    for path in (checkout, prefix / "share/cpu-guardd/hook"):
-        if path.is_file():
-            return path.read_bytes()
-    raise GuardError("the hook program is missing", hint="reinstall cpu-guardd")
-
-
-def places(root: Path = HOOKS) -> list[Place]:
-    """Look at both places below *root* where the hook can stand."""
-    return [Place(root / name, _state(root / name)) for name in (MAIN, DROP_IN)]
-
-
-def _state(path: Path) -> State:
-    try:
-        text = path.read_bytes()
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return State.FOREIGN if path.is_symlink() else State.ABSENT
-    except OSError:
-        return State.FOREIGN
-    if MARK not in text[:MARK_WITHIN]:
-        return State.FOREIGN
-    if not mode & stat.S_IXUSR:
-        return State.NOT_EXECUTABLE
-    return State.CURRENT if text == program() else State.OUTDATED
-
-
-def describe(found: Iterable[Place]) -> list[str]:
-    """Say in a line each what stands where; and when nothing of ours does, that."""
-    found = list(found)
-    lines = [f"{place.path}: {place.state}" for place in found if place.is_ours]
-    others = [f"{p.path}: of another program" for p in found if p.state is State.FOREIGN]
-    missing = [] if lines else ["not installed, see `cpu-guardctl hook install`"]
-    return [*lines, *missing, *others]
+_TAKEN = (State.FOREIGN, State.UNREADABLE)
 
 
 def install_hook(root: Path = HOOKS) -> Path:
@@ -99,11 +30,11 @@ def install_hook(root: Path = HOOKS) -> Path:
     main, drop_in = places(root)
     if drop_in.is_ours:
         target = drop_in
-    elif main.state is not State.FOREIGN:
+    elif main.state not in _TAKEN:
         target = main
     else:
         target = drop_in
-    if target.state is State.FOREIGN:
+    if target.state in _TAKEN:
         raise GuardError(
             f"{target.path} is another program's", hint="move it aside; it is not overwritten"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
@@ -57,6 +58,30 @@ def birth_record(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, *, taken
     )
 
 
+def arrival_record(guest: Guest, record: Stamp) -> Stamp:
+    """Give what is left of *record* for a *guest* that booted elsewhere, and came without a stamp.
+
+    Its XML tells the features in force, and the numbers that it sets itself. The host, vendor,
+    microcode and the rest of where it booted are not known, and so not said; `host` and `taken` are
+    those of its first stamp.
+    """
+    return replace(
+        record,
+        vendor="",
+        signature=None,
+        phys_bits=None if guest.cpu is None else phys_bits(guest.cpu, None),
+        tsc=guest.tsc_frequency,
+        page_size=None,
+        cores=frozenset(),
+        versions=MappingProxyType({}),
+    )
+
+
+def is_of_host_as_it_is(stamp: Stamp, snapshot: HostSnapshot) -> bool:
+    """Whether *stamp* was written on the host of *snapshot*, with all the versions of today."""
+    return stamp.host == snapshot.hostname and stamp.versions == _versions(snapshot)
+
+
 def open_features(
     cpu_map: CPUMap, guest: Guest, asked: CPUDef, snapshot: HostSnapshot, reference: Reference
 ) -> frozenset[str]:
@@ -70,7 +95,20 @@ def open_features(
     elif guest.virt_type == KVM and host is not None:
         gives |= cpu.non_migratable(cpu_map, guest.arch) & host.features.keys()
     added = _named(asked, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
-    return (gives | added) - _named(asked, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+    seen = (gives | added) - _named(asked, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+    return seen - _hidden(cpu_map, guest, seen, reference)
+
+
+def _hidden(
+    cpu_map: CPUMap, guest: Guest, seen: frozenset[str], reference: Reference
+) -> frozenset[str]:
+    """Name what a guest that sees *seen* cannot see, as QEMU hides the MSR that it stands in."""
+    known = reference.hypervisor.host_model
+    if known is None:
+        return frozenset()
+    dropped = dict.fromkeys(reference.gives - seen, FeaturePolicy.DISABLE)
+    features = MappingProxyType({**known.features, **dropped})
+    return cpu.hidden_features(cpu_map, guest.arch, replace(known, features=features))
 
 
 def phys_bits(asked: CPUDef, host: CPUDef | None) -> int | None:

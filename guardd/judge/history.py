@@ -111,9 +111,8 @@ def _lost(case: Case, gone: frozenset[str], seen: frozenset[str]) -> frozenset[s
 
 def _new(case: Case, stamp: Stamp, name: str) -> Finding:
     sentence = f"the guest booted without {name}, and this host ({case.reference.label}) gives it"
-    known_by = stamp.versions.get("libvirt", "")
-    if known_by != case.snapshot.libvirt:
-        sentence += f"; it may be that libvirt {known_by} could not name it"
+    if stamp.versions.get("libvirt", "") != case.snapshot.libvirt:
+        sentence += "; or its libvirt was another and could not name it"
     return Finding(Code.NEW_FEATURE, name, sentence, _HINT_NEW)
 
 

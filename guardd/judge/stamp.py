@@ -20,6 +20,7 @@ from guardd.cpu.definition import (
     Match,
     Mode,
 )
+from guardd.errors import UnknownFeature
 from guardd.facts.stamp import Stamp
 from guardd.judge.birth import OPEN_MODES
 from guardd.judge.case import Case
@@ -121,7 +122,7 @@ def _misfit(case: Case, stamp: Stamp | None) -> str:
     if off:
         return f"the stamp has features that the definition takes away: {shown(off)}"
     missing = _promised(case, stamp) - IGNORED_BY_LIBVIRT - stamp.features
-    if missing:
+    if missing - _hidden(case, stamp.features | missing):
         return f"the stamp lacks features that the definition has: {shown(missing)}"
     return ""
 
@@ -134,6 +135,15 @@ def _promised(case: Case, stamp: Stamp) -> frozenset[str]:
     # as written, QEMU may have dropped some; and another libvirt may have named them otherwise
     is_same = stamp.versions.get("libvirt", "") == case.snapshot.libvirt
     return required if case.stage is Stage.IN_FORCE and is_same else frozenset()
+
+
+def _hidden(case: Case, features: frozenset[str]) -> frozenset[str]:
+    """Name those of *features* that stand in an MSR which a guest without others has not."""
+    whole = CPUDef(features=MappingProxyType(dict.fromkeys(features, FeaturePolicy.REQUIRE)))
+    try:
+        return cpu.hidden_features(case.cpu_map, case.guest.arch, whole)
+    except UnknownFeature:
+        return frozenset()
 
 
 def shown(names: frozenset[str]) -> str:

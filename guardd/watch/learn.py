@@ -24,6 +24,11 @@ from guardd.probe.fingerprint import read_fingerprint
 from guardd.probe.hardware import read_hardware
 
 
+def utc_now() -> str:
+    """Give the UTC time in ISO 8601, to the second."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey]]:
     """Read capabilities: give a snapshot without hypervisors, and which ones to ask about.
 
@@ -31,7 +36,6 @@ def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey
     Raises LibvirtFailed, and what `parse_capabilities` raises.
     """
     supported = parse_capabilities(libvirtconn.capabilities(connection))
-    now = dt.datetime.now(dt.UTC)
     machines = {
         support.arch: MappingProxyType(
             {name: canonical for name, canonical in support.machines if name != canonical}
@@ -40,7 +44,7 @@ def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey
     }
     snapshot = HostSnapshot(
         hostname=socket.gethostname(),
-        taken=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        taken=utc_now(),
         libvirt=libvirtconn.version(connection),
         qemu=libvirtconn.qemu_version(connection),
         arch=supported.arch,

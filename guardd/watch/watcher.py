@@ -145,6 +145,8 @@ class Watcher:
                 logger.exception("%s failed when %s", type(chore).__name__, doing)
 
     def _happened(self, connection: Connection, event: GuestEvent) -> None:
+        if event.what in STARTS or event.what is Happening.RESET:
+            self._look(connection)  # what is said of a guest now must be of this host as it is now
         if event.what in STARTS or event.what is Happening.DEFINED:
             self._learn_guest(connection, event.uuid)
         self._each(event.what, lambda chore: chore.happened(connection, event))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,37 @@ def test_operation(host: Host) -> None:
     done = host.check("--operation", "migrate", "--json", "-", stdin=domain(WANTS))
 
     assert "migrate" == done.json["operation"]
+
+
+IN_FORCE = domain(
+    "<cpu match='exact' check='full'><model>Mid</model><feature name='hypervisor'/></cpu>"
+)
+
+
+def test_a_guest_that_runs(host: Host) -> None:
+    """By the CPU that it has, as if it arrived; a definition with that CPU as it would start."""
+    runs = host.check("--json", "-", stdin=IN_FORCE.replace("<domain ", "<domain id='7' "))
+    defined = host.check("--json", "-", stdin=IN_FORCE)
+
+    assert (1, "deny") == (runs.status, runs.json["decision"])
+    assert ("warn", True) == (defined.json["decision"], defined.json["would_refuse"])
+
+
+def test_pool(host: Host) -> None:
+    """A definition is held against the other hosts of the pool, and so is what it leads to."""
+    folder = host.config / "pool.d"
+    folder.mkdir()
+    snapshot = json.loads((host.state / "snapshot.json").read_text())
+    snapshot |= {"hostname": "far", "hypervisors": []}
+    write(folder / "far.json", json.dumps(snapshot))
+    text = domain("<cpu check='partial'><model>Old</model></cpu>")
+    done = host.check("-", stdin=text)
+
+    assert 1 == done.status
+    assert "kvm guests of x86_64: not on pool host far" in done.out
+
+    write(folder / "far.json", "{}")
+    assert (3, True) == ((bad := host.check("-", stdin=text)).status, "far.json: " in bad.err)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from guardd.ctl.hook import DROP_IN, MAIN, State, install_hook, places, program, remove_hook
+from guardd.ctl.hook import install_hook, remove_hook
 from guardd.errors import GuardError
+from guardd.hookfile import DROP_IN, MAIN, State, places, program
 from tests.ctl.commands import run
 
 FOREIGN = b"#!/bin/sh\nexit 0\n"

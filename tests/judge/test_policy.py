@@ -122,7 +122,7 @@ def test_bound_for(name: str, uuid: str, expected: Enforcement) -> None:
 
 
 def test_lenient() -> None:
-    """No mode, of the host, of a guest or chosen by one, is stricter than warn; milder ones stay."""
+    """No mode, of host or guest or chosen by a guest, is stricter than warn; milder ones stay."""
     guests = MappingProxyType({"a": ENFORCE, "b": OBSERVE})
     policy = lenient(Policy(guests=guests, guest_metadata=GuestMetadata.HONOUR))
 
