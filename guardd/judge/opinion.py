@@ -68,8 +68,6 @@ def own_answer(
             guest=guest,
             asked=asked,
             stage=Stage.WRITTEN,
-            operation=Operation.PREPARE,
-            arrives=False,
             reference=build_reference(cpu_map, snapshot, found[0], exact=True),
             operation=Operation.PREPARE,
             arrives=False,
