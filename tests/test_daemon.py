@@ -332,7 +332,7 @@ def test_a_revert_is_told_from_an_arrival(known: Place) -> None:
     in_force = domain(cpu("Haswell", "require hypervisor", attributes="check='full'"))
     with known.running(NOBODY_THERE) as daemon:
         revert = daemon.check(in_force)
-        daemon.check(in_force, operation="migrate")
+        daemon.check(in_force, operation="restore")
         arrival = daemon.check(in_force)
 
     assert (False, "warn") == (revert["refused"], revert["verdict"]["decision"])
