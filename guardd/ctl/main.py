@@ -12,11 +12,12 @@ from guardd.ctl.decode import decode
 from guardd.ctl.explain import explain
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
+from guardd.ctl.metrics import metrics
 from guardd.ctl.models import models
 from guardd.ctl.status import status
 from guardd.ctl.update import update
 
-COMMANDS = (baseline, check, compare, decode, explain, hook, host, models, status, update)
+COMMANDS = (baseline, check, compare, decode, explain, hook, host, metrics, models, status, update)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
