@@ -19,6 +19,7 @@ from guardd.scrape import IDLE_SECONDS, ScrapeServer
 
 logger = logging.getLogger(__name__)
 
+ASK_SECONDS = 2.0  # for the daemon, within the time that a scrape has
 EX_CONFIG = 78  # sysexits.h
 
 
@@ -40,7 +41,7 @@ class Exporter:
         from guardd.metrics import exposition  # noqa: PLC0415 (its package may be missing)
 
         try:
-            numbers = call("GetMetrics", {}, self._path)
+            numbers = call("GetMetrics", {}, self._path, seconds=ASK_SECONDS)
         except (DaemonUnreachable, BadRequest) as exc:
             self._say(str(exc))
             return exposition(None)

@@ -25,6 +25,7 @@ PATH = b"/metrics"
 _REQUEST = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.[01]\r\n")
 
 Exposition = Callable[[], Awaitable[bytes]]
+Start = Callable[..., Awaitable[asyncio.Server]]
 
 
 class ScrapeServer:
@@ -54,11 +55,12 @@ class ScrapeServer:
                 " encryption nor a password, so only a loopback address or a unix socket is taken",
                 hint="see: systemctl cat cpu-guardd-metrics.socket",
             )
-        if listener.family == socket.AF_UNIX:
-            return await asyncio.start_unix_server(
-                self._connected, sock=listener, limit=MAX_REQUEST
-            )
-        return await asyncio.start_server(self._connected, sock=listener, limit=MAX_REQUEST)
+        is_unix = listener.family == socket.AF_UNIX
+        start: Start = asyncio.start_unix_server if is_unix else asyncio.start_server
+        # asyncio listens anew and would set its own 100 over the socket unit's backlog
+        return await start(
+            self._connected, sock=listener, limit=MAX_REQUEST, backlog=MAX_CONNECTIONS
+        )
 
     async def until_idle(self) -> None:
         """Wait until nobody has connected for `idle_seconds`."""
