@@ -26,13 +26,14 @@ sysusersdir = $(PREFIX)/lib/sysusers.d
 confdir = $(SYSCONFDIR)/cpu-guardd
 
 sources := $(shell find guardd -name '*.py')
-docs = $(wildcard README.md NEWS.md SECURITY.md docs/*.md)
+docs = $(wildcard README.md NEWS.md SECURITY.md docs/*.md docs/*.yml)
+units = $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.timer))
 man_pages = $(wildcard man/*.1 man/*.5 man/*.8)
 installed_man_pages = $(foreach page,$(man_pages),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
 DEB_PACKAGES = python3 python3-all python3-venv python3-setuptools python3-libvirt python3-lxml \
-  python3-systemd python3-click python3-rich libvirt-clients build-essential debhelper dh-python \
-  pybuild-plugin-pyproject groff-base systemd
+  python3-systemd python3-click python3-rich python3-prometheus-client libvirt-clients \
+  build-essential debhelper dh-python pybuild-plugin-pyproject groff-base systemd
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
@@ -82,9 +83,9 @@ install-data:
 	  install -D -m 644 etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml'
 
 install-units:
-	sed 's,=/usr/sbin/,=$(sbindir)/,' systemd/cpu-guardd.service | \
-	  install -D -m 644 /dev/stdin '$(DESTDIR)$(unitdir)/cpu-guardd.service'
-	install -m 644 systemd/cpu-guardd.socket '$(DESTDIR)$(unitdir)/cpu-guardd.socket'
+	for unit in $(units); do \
+	  sed 's,=/usr/sbin/cpu,=$(sbindir)/cpu,; s,=/usr/bin/cpu,=$(bindir)/cpu,' "systemd/$$unit" | \
+	  install -D -m 644 /dev/stdin "$(DESTDIR)$(unitdir)/$$unit" || exit; done
 	install -D -m 644 systemd/cpu-guardd.sysusers '$(DESTDIR)$(sysusersdir)/cpu-guardd.conf'
 
 # On the running host the hook goes first: a hook without its program answers for nobody.
@@ -93,9 +94,9 @@ uninstall:
 ifeq ($(DESTDIR),)
 	[ ! -x '$(bindir)/cpu-guardctl' ] || '$(bindir)/cpu-guardctl' hook remove
 	[ ! -d /run/systemd/system ] || [ ! -e '$(unitdir)/cpu-guardd.service' ] || \
-	  systemctl disable --now cpu-guardd.socket cpu-guardd.service
+	  systemctl disable --now $(notdir $(wildcard $(units:%=$(unitdir)/%)))
 endif
-	rm -f '$(DESTDIR)$(unitdir)/cpu-guardd.service' '$(DESTDIR)$(unitdir)/cpu-guardd.socket' \
+	rm -f $(units:%='$(DESTDIR)$(unitdir)/%') \
 	  '$(DESTDIR)$(sysusersdir)/cpu-guardd.conf' '$(DESTDIR)$(catalogdir)/cpu-guardd.catalog' \
 	  '$(DESTDIR)$(bindir)/cpu-guardctl' '$(DESTDIR)$(sbindir)/cpu-guardd' \
 	  $(installed_man_pages:%='$(DESTDIR)$(mandir)/%')

@@ -187,7 +187,10 @@ def test_the_interface_is_what_it_says(known: Place) -> None:
         ):
             status = guard.GetStatus()
             reply = guard.Check(domain="web1", operation="prepare", xml=domain(BAD))
+            numbers = guard.GetMetrics()
 
+    assert [{"operation": "prepare", "decision": "deny", "count": 1}] == numbers["verdicts"]
+    assert 1 == numbers["durations"][-1]["count"]
     assert "kvm x86_64 pc-q35-7.2 /usr/bin/qemu-system-x86_64" in status["hypervisors"]
     assert reply["refused"]
     assert "missing-feature" == reply["verdict"]["findings"][0]["code"]
