@@ -23,6 +23,9 @@ mandir = $(PREFIX)/share/man
 unitdir = $(PREFIX)/lib/systemd/system
 catalogdir = $(PREFIX)/lib/systemd/catalog
 sysusersdir = $(PREFIX)/lib/sysusers.d
+bashdir = $(PREFIX)/share/bash-completion/completions
+zshdir = $(PREFIX)/share/zsh/site-functions
+fishdir = $(PREFIX)/share/fish/vendor_completions.d
 confdir = $(SYSCONFDIR)/cpu-guardd
 
 sources := $(shell find guardd -name '*.py')
@@ -78,6 +81,9 @@ install-data:
 	  install -D -m 644 "man/$${page##*/}" "$(DESTDIR)$(mandir)/$$page" || exit; done
 	for file in $(docs); do \
 	  install -D -m 644 "$$file" '$(DESTDIR)$(docdir)'/"$${file##*/}" || exit; done
+	install -D -m 644 completions/cpu-guardctl.bash '$(DESTDIR)$(bashdir)/cpu-guardctl'
+	install -D -m 644 completions/_cpu-guardctl '$(DESTDIR)$(zshdir)/_cpu-guardctl'
+	install -D -m 644 completions/cpu-guardctl.fish '$(DESTDIR)$(fishdir)/cpu-guardctl.fish'
 	[ -e '$(DESTDIR)$(confdir)/guardd.toml' ] || \
 	  install -D -m 644 etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml'
 
@@ -98,7 +104,8 @@ endif
 	rm -f '$(DESTDIR)$(unitdir)/cpu-guardd.service' '$(DESTDIR)$(unitdir)/cpu-guardd.socket' \
 	  '$(DESTDIR)$(sysusersdir)/cpu-guardd.conf' '$(DESTDIR)$(catalogdir)/cpu-guardd.catalog' \
 	  '$(DESTDIR)$(bindir)/cpu-guardctl' '$(DESTDIR)$(sbindir)/cpu-guardd' \
-	  $(installed_man_pages:%='$(DESTDIR)$(mandir)/%')
+	  '$(DESTDIR)$(bashdir)/cpu-guardctl' '$(DESTDIR)$(zshdir)/_cpu-guardctl' \
+	  '$(DESTDIR)$(fishdir)/cpu-guardctl.fish' $(installed_man_pages:%='$(DESTDIR)$(mandir)/%')
 	rm -rf '$(DESTDIR)$(modules)/guardd' '$(DESTDIR)$(datadir)' '$(DESTDIR)$(docdir)'
 	! cmp -s etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml' || \
 	  rm '$(DESTDIR)$(confdir)/guardd.toml'
