@@ -11,7 +11,7 @@ version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guardd/__init__.py)
 # The folder below PREFIX where the hook's interpreter looks for modules: the hook runs
 # `python3 -I -m guardd.fallback`, which takes them from nowhere else.
 FIND_MODULES = import site, sys; \
-  print(next((p for p in site.getsitepackages() if p.startswith(sys.argv[1] + "/lib")), ""))
+  print(next((p for p in site.getsitepackages() if p.startswith(sys.argv[1] + "/lib/")), ""))
 modules = $(or $(shell $(PYTHON) -I -c '$(FIND_MODULES)' '$(PREFIX)'),\
   $(error $(PYTHON) takes no modules from below $(PREFIX); use /usr/local or /usr))
 
@@ -39,7 +39,7 @@ DEB_PACKAGES = python3 python3-all python3-venv python3-setuptools python3-libvi
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
-  deb check test demo deps clean
+  deb rpm check test demo deps clean
 
 help:
 	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
@@ -47,6 +47,7 @@ help:
 	@echo 'make test       deps, check, and the tests on the hosts of the lab (as root)'
 	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
 	@echo 'make deb        build the Debian package into dist/'
+	@echo 'make rpm        build the RPM packages into dist/ (Fedora)'
 	@echo 'make install    install below PREFIX ($(PREFIX)), staged in DESTDIR'
 	@echo 'make uninstall  remove what install put there'
 	@echo 'make clean      remove what was built'
@@ -112,18 +113,32 @@ endif
 	[ ! -d '$(DESTDIR)$(confdir)' ] || \
 	  rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(confdir)'
 
+# the tree without what tools leave in it
+TREE = tar -c --exclude-vcs --exclude=./build --exclude=./dist --exclude='./.*' \
+  --exclude=__pycache__ --exclude='*.egg-info'
+
 # -- the Debian package
 
 # Built from a copy: dpkg-buildpackage leaves its traces in the tree and beside it. By Debian's own
 # tools, whatever else is on the PATH.
 deb:
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; mkdir "$$folder/source"; \
-	tar -c --exclude-vcs --exclude=./build --exclude=./dist --exclude='./.*' \
-	  --exclude=__pycache__ --exclude='*.egg-info' . | tar -x -C "$$folder/source"; \
+	$(TREE) . | tar -x -C "$$folder/source"; \
 	(cd "$$folder/source" && \
 	  PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary -us -uc); \
 	mkdir -p dist; mv "$$folder"/cpu-guardd_$(version)_* dist/
 	@ls -l dist/cpu-guardd_$(version)_all.deb
+
+# -- the RPM package
+
+# On Fedora, with rpm-build and what the spec names as BuildRequires. RPMBUILD_FLAGS: more options.
+rpm:
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	mkdir "$$folder/SOURCES"; $(TREE) --transform 's,^\.,cpu-guardd-$(version),' \
+	  -zf "$$folder/SOURCES/cpu-guardd-$(version).tar.gz" .; \
+	rpmbuild $(RPMBUILD_FLAGS) --define "_topdir $$folder" -ba rpm/cpu-guardd.spec; \
+	mkdir -p dist; mv "$$folder"/SRPMS/*.rpm "$$folder"/RPMS/noarch/*.rpm dist/
+	@ls -l dist/cpu-guardd-*$(version)-*.rpm
 
 # -- checks
 
