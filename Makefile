@@ -36,6 +36,9 @@ installed_man_pages = $(foreach page,$(man_pages),man$(subst .,,$(suffix $(page)
 DEB_PACKAGES = python3 python3-all python3-venv python3-setuptools python3-libvirt python3-lxml \
   python3-systemd python3-click python3-rich libvirt-clients build-essential debhelper dh-python \
   pybuild-plugin-pyproject groff-base systemd
+# for the tests of other shells, of Fedora's package, of SELinux and AppArmor, and of PowerPC
+TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils selinux-utils \
+  selinux-policy-dev setools gawk apparmor python3-apparmor qemu-system-ppc
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
@@ -151,22 +154,25 @@ check: $(VENV)/installed
 	  [ -z "$$complaints" ] || { echo "$$complaints"; exit 1; }
 
 test: deps
+	@$(call install_missing,$(TEST_PACKAGES))
 	$(MAKE) check
-	dpkg-query -W qemu-system-ppc >/dev/null 2>&1 || \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends qemu-system-ppc
-	$(VENV)/bin/pytest tests/lab tests/powerpc
+	$(VENV)/bin/pytest tests/lab tests/powerpc tests/selinux tests/rpm tests/test_apparmor.py
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo
 
+define install_missing
+missing=$$(for package in $(1); do \
+  dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
+  echo $$package; done); \
+[ -z "$$missing" ] || { set -ex; apt-get update; \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; }
+endef
+
 # The CPU map comes with python3-libvirt: libvirt0 has it on Debian 12, its dependency
 # libvirt-common on Debian 13.
 deps:
-	@missing=$$(for package in $(DEB_PACKAGES); do \
-	  dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
-	  echo $$package; done); \
-	[ -z "$$missing" ] || { set -ex; apt-get update; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; }
+	@$(call install_missing,$(DEB_PACKAGES))
 	@$(MAKE) -s $(VENV)/installed
 
 # Made anew when the pins or the interpreter change.

@@ -6,6 +6,7 @@ Read by AppArmor's own compiler and library; no kernel has the profile loaded he
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ from guardd.probe.cpu_map import DIRECTORY
 
 PACKAGE = "libvirt-daemon-system"
 NAME = "usr.sbin.libvirtd"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs/security-modules.md"
 # another release's profile, as a file in the folder of its apparmor.d
 GIVEN = os.environ.get("GUARDD_APPARMOR_PROFILE")
 TOOLS = ("apparmor_parser", "apt-get", "dpkg")
@@ -67,6 +69,25 @@ def test_profile_compiles(profile: Path, tmp_path: Path) -> None:
 
     assert (done.returncode, len(done.stdout) > 10_000) == (0, True), done.stderr
     assert compiled(broken).returncode != 0
+
+
+def documented() -> str:
+    """Give the rules that docs/security-modules.md has for a narrower profile."""
+    text = DOCUMENT.read_text().partition(f"`/etc/apparmor.d/local/{NAME}`:")[2]
+    return "".join(re.findall(r"^    (/.*,\n)", text, re.MULTILINE))
+
+
+def test_documented_rules_compile(profile: Path) -> None:
+    """They go where the document says, and do not contradict the profile."""
+    before = compiled(profile).stdout
+    local = profile.parent / "local" / profile.name
+    local.write_text(documented() + "  /opt/something/new ix,\n")
+    done = compiled(profile)
+    local.write_text("")
+
+    assert "/run/cpu-guardd/guard.sock rw,\n" in documented()
+    assert done.returncode == 0, done.stderr
+    assert before != done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -223,7 +223,7 @@ def answers(environment: Mapping[str, str], line: str, **more: str) -> list[str]
         check=True,
     )
     assert done.stderr == ""
-    return done.stdout.splitlines()
+    return [line for line in done.stdout.splitlines() if line]
 
 
 def test_offered(environment: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ from guardd.ctl import hook
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ROOT / "rpm/cpu-guardd.spec"
+POLICY = ROOT / "selinux/cpu_guardd.te"
 MACROS = ROOT / "tests/rpm/macros"
 SCRIPTLETS = ("pre", "preun", "post", "postun", "posttrans")
 SECTION = re.compile(
@@ -88,12 +89,13 @@ def test_every_file_is_packaged(sections: dict[str, list[str]], tmp_path: Path) 
 
 @needs("rpmspec")
 def test_package_is_of_this_version() -> None:
-    """The spec is released with the rest."""
+    """The spec and the policy module are released with the rest."""
     query = run("rpmspec", *stand_ins(), "-q", "--qf", "%{name} %{version}\n", SPEC)
 
     assert [f"{name} {guardd.__version__}" for name in ("cpu-guardd", "cpu-guardd-selinux")] == (
         query.splitlines()
     )
+    assert f"policy_module(cpu_guardd, {guardd.__version__})" in POLICY.read_text()
     assert re.search(rf"^\* .* - {guardd.__version__}-", SPEC.read_text(), re.MULTILINE)
 
 
