@@ -268,6 +268,12 @@ def _snapshots(domain: libvirt.virDomain, name: str, uuid: str) -> Iterator[Gues
                 yield state
 
 
+def guest_names(connection: Connection) -> list[str]:
+    """Give the name of every guest, defined or running; raises LibvirtFailed."""
+    with translated("list all domains"):
+        return [domain.name() for domain in connection.listAllDomains()]
+
+
 def guest_xml(connection: Connection, guest: str) -> str:
     """Give the domain XML, without secrets, of *guest*: a UUID, a name, or a running guest's id."""
     with translated(f"find guest '{guest}'"):
