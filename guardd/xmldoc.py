@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     Element = etree._Element  # noqa: SLF001 (lxml has no public name for it)
 
-__all__ = ["MAX_XML", "Element", "escape", "parse_xml", "string_value"]
+__all__ = ["MAX_XML", "Element", "escape", "format_xml", "parse_xml", "string_value"]
 
 # libvirt's own limit on a string over RPC is 4 MiB (REMOTE_STRING_MAX); four times that leaves room
 MAX_XML = 16 << 20
@@ -54,6 +54,11 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
     if root.getroottree().docinfo.internalDTD is not None:
         raise MalformedXML(f"{what} has a DTD, which is not read")
     return root
+
+
+def format_xml(element: Element) -> str:
+    """Write *element* with all that is in it as text."""
+    return etree.tostring(element, encoding="unicode", with_tail=False)
 
 
 def string_value(element: Element) -> str:
