@@ -55,27 +55,43 @@ def printable(text: str, limit: int = SHOWN_LENGTH) -> str:
 
 def hook_line(verdict: Verdict) -> str:
     """Give the one line that says why; without a line end."""
+    code, reason = _main_reason(verdict, "this host")
+    if code is None:
+        return f"cpu-guardd: {reason}"
+    return f"cpu-guardd[{code}]: {reason}; see: cpu-guardctl explain {printable(verdict.domain)}"
+
+
+def reason_elsewhere(verdict: Verdict) -> str:
+    """Say in one line what another host's *verdict* comes down to."""
+    code, reason = _main_reason(verdict, "that host")
+    return reason if code is None else f"{code}: {reason}"
+
+
+def _main_reason(verdict: Verdict, place: str) -> tuple[Code | None, str]:
+    """Give the code that decided, None for none, and why; *place* is what to call the host."""
     guest = printable(verdict.domain)
     if not verdict.findings:
         # what an arriving guest really has may show only at its `prepare`
         fits = "fits" if verdict.operation is Operation.PREPARE else "may arrive on"
         host = printable(verdict.host_cpu) or "nothing to compare"
-        return f"cpu-guardd: {guest} {fits} this host ({host})"
+        return None, f"{guest} {fits} {place} ({host})"
     first, names = _first_group(verdict)
     if first.code.is_doubt:
-        reason = f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
-    else:
-        reason = _reason(verdict, first.code, _counted(names), len(names))
-    return f"cpu-guardd[{first.code}]: {reason}; see: cpu-guardctl explain {guest}"
+        return first.code, f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
+    return first.code, _reason(verdict, first.code, _counted(names), len(names), place)
 
 
-def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
-    return _LINES[code].format(
-        guest=printable(verdict.domain),
-        names=names,
-        model=printable(verdict.guest_cpu),
-        host=printable(verdict.host_cpu),
-        them="them" if count > 1 else "it",
+def _reason(verdict: Verdict, code: Code, names: str, count: int, place: str = "this host") -> str:
+    return (
+        _LINES[code]
+        .replace("this host", place)
+        .format(
+            guest=printable(verdict.domain),
+            names=names,
+            model=printable(verdict.guest_cpu),
+            host=printable(verdict.host_cpu),
+            them="them" if count > 1 else "it",
+        )
     )
 
 

@@ -31,6 +31,22 @@ def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey
     Raises LibvirtFailed, and what `parse_capabilities` raises.
     """
     supported = parse_capabilities(libvirtconn.capabilities(connection))
+    snapshot = _described(connection, supported, socket.gethostname())
+    snapshot = replace(snapshot, arm=_arm_host(supported.arch))
+    return snapshot, _wanted(supported, libvirtconn.all_guests(connection))
+
+
+def learn_elsewhere(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey]]:
+    """Do the same for another host that *connection* leads to; its guests are not looked at.
+
+    What only the host itself can read is not in the snapshot: fingerprint, Arm registers.
+    """
+    supported = parse_capabilities(libvirtconn.capabilities(connection))
+    snapshot = _described(connection, supported, libvirtconn.hostname(connection))
+    return snapshot, _wanted(supported, ())
+
+
+def _described(connection: Connection, supported: Capabilities, hostname: str) -> HostSnapshot:
     now = dt.datetime.now(dt.UTC)
     machines = {
         support.arch: MappingProxyType(
@@ -38,17 +54,15 @@ def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey
         )
         for support in supported.guests
     }
-    snapshot = HostSnapshot(
-        hostname=socket.gethostname(),
+    return HostSnapshot(
+        hostname=hostname,
         taken=now.isoformat(timespec="seconds").replace("+00:00", "Z"),
         libvirt=libvirtconn.version(connection),
         qemu=libvirtconn.qemu_version(connection),
         arch=supported.arch,
         host_cpu=supported.host_cpu,
         machines=MappingProxyType(machines),
-        arm=_arm_host(supported.arch),
     )
-    return snapshot, _wanted(supported, libvirtconn.all_guests(connection))
 
 
 def _arm_host(arch: Arch) -> ArmHost | None:
