@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from guardd.judge.finding import Code, Decision, Enforcement, Finding, Operation, Verdict
 
@@ -55,43 +55,32 @@ def printable(text: str, limit: int = SHOWN_LENGTH) -> str:
 
 def hook_line(verdict: Verdict) -> str:
     """Give the one line that says why; without a line end."""
-    code, reason = _main_reason(verdict, "this host")
-    if code is None:
-        return f"cpu-guardd: {reason}"
-    return f"cpu-guardd[{code}]: {reason}; see: cpu-guardctl explain {printable(verdict.domain)}"
-
-
-def reason_elsewhere(verdict: Verdict) -> str:
-    """Say in one line what another host's *verdict* comes down to."""
-    code, reason = _main_reason(verdict, "that host")
-    return reason if code is None else f"{code}: {reason}"
-
-
-def _main_reason(verdict: Verdict, place: str) -> tuple[Code | None, str]:
-    """Give the code that decided, None for none, and why; *place* is what to call the host."""
     guest = printable(verdict.domain)
     if not verdict.findings:
         # what an arriving guest really has may show only at its `prepare`
         fits = "fits" if verdict.operation is Operation.PREPARE else "may arrive on"
         host = printable(verdict.host_cpu) or "nothing to compare"
-        return None, f"{guest} {fits} {place} ({host})"
+        return f"cpu-guardd: {guest} {fits} this host ({host})"
+    first, _names = _first_group(verdict)
+    return f"cpu-guardd[{first.code}]: {reason(verdict)}; see: cpu-guardctl explain {guest}"
+
+
+def reason(verdict: Verdict) -> str:
+    """Give the reason within the one line, of a verdict that has findings."""
     first, names = _first_group(verdict)
     if first.code.is_doubt:
-        return first.code, f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
-    return first.code, _reason(verdict, first.code, _counted(names), len(names), place)
+        guest = printable(verdict.domain)
+        return f"cannot judge {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
+    return _reason(verdict, first.code, counted(names), len(names))
 
 
-def _reason(verdict: Verdict, code: Code, names: str, count: int, place: str = "this host") -> str:
-    return (
-        _LINES[code]
-        .replace("this host", place)
-        .format(
-            guest=printable(verdict.domain),
-            names=names,
-            model=printable(verdict.guest_cpu),
-            host=printable(verdict.host_cpu),
-            them="them" if count > 1 else "it",
-        )
+def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
+    return _LINES[code].format(
+        guest=printable(verdict.domain),
+        names=names,
+        model=printable(verdict.guest_cpu),
+        host=printable(verdict.host_cpu),
+        them="them" if count > 1 else "it",
     )
 
 
@@ -105,9 +94,10 @@ def _first_group(verdict: Verdict) -> tuple[Finding, list[str]]:
     return first, [f.subject for f in verdict.findings if f.code is first.code]
 
 
-def _counted(names: list[str]) -> str:
-    shown = ", ".join(printable(name) for name in names[:SHOWN_NAMES])
-    rest = len(names) - SHOWN_NAMES
+def counted(names: Sequence[str], limit: int = SHOWN_NAMES) -> str:
+    """Name the first *limit* of *names* and count the rest."""
+    shown = ", ".join(printable(name) for name in names[:limit])
+    rest = len(names) - limit
     return f"{shown} (+{rest})" if rest > 0 else shown
 
 
@@ -154,12 +144,15 @@ def journal_fields(verdict: Verdict, elapsed_usec: int) -> dict[str, str]:
         "GUARDD_OPERATION": verdict.operation,
         "GUARDD_DECISION": verdict.decision,
         "GUARDD_REFUSED": "yes" if verdict.refused else "no",
-        "GUARDD_FINDINGS": " ".join(
-            f"{f.code}:{printable(f.subject).replace(' ', '_')}" for f in verdict.findings
-        ),
+        "GUARDD_FINDINGS": findings_field(verdict.findings),
         "GUARDD_GUEST_CPU": printable(verdict.guest_cpu),
         "GUARDD_HOST_CPU": printable(verdict.host_cpu),
         "GUARDD_SOURCE": printable(verdict.source, REPORTED_LENGTH),
         "GUARDD_REPORT": report(verdict),
         "GUARDD_ELAPSED_USEC": str(elapsed_usec),
     }
+
+
+def findings_field(findings: Iterable[Finding]) -> str:
+    """Write *findings* as "code:subject code:subject"; no subject holds a space."""
+    return " ".join(f"{f.code}:{printable(f.subject).replace(' ', '_')}" for f in findings)

@@ -57,8 +57,8 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
 
 
 def format_xml(element: Element) -> str:
-    """Write *element* with all that is in it as text."""
-    return etree.tostring(element, encoding="unicode", with_tail=False)
+    """Give *element*, with the namespaces that it needs, as text without a declaration."""
+    return str(etree.tostring(element, encoding="unicode", with_tail=False))
 
 
 def string_value(element: Element) -> str:
