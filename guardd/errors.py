@@ -173,3 +173,9 @@ class UnreadableHardware(GuardError):
     """A register, device or file of the host that cannot be read; the hint says what helps."""
 
     code = "unreadable-hardware"
+
+
+class Unreachable(GuardError):
+    """Another host that cannot be asked, or that does not answer in time."""
+
+    code = "unreachable"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,11 +20,14 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
-from guardd.ctl.known import guest_text, host_snapshot
+from guardd.ctl.known import guest_as_sent, guest_text, host_snapshot
+from guardd.ctl.prospect import prospects, show_prospects
+from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
-from guardd.facts.domain import parse_domain
+from guardd.facts.domain import parse_domain, runs, trim_domain
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
+from guardd.judge.arrival import arrival_requests
 from guardd.judge.finding import CheckRequest, Decision, Operation
 from guardd.probe.revision import read_revision
 
@@ -33,32 +37,54 @@ STDIN = "-"
 @click.command()
 @click.argument("guest", metavar="GUEST|FILE")
 @click.option(
+    "--on",
+    "destinations",
+    metavar="URI|FILE",
+    type=SourceType(),
+    multiple=True,
+    help="Ask that host instead of this one; may be given many times.",
+)
+@click.option(
     "--operation",
     type=click.Choice(list(Operation)),
-    default=Operation.PREPARE.value,
-    show_default=True,
-    help="Judge as for a start, an incoming migration or a restore.",
+    help="Judge as for a start (prepare, the default), an incoming migration or a restore.",
 )
 @config_option
 @state_option
 @cpu_map_option
 @json_option
 @shown_errors
-def check(
-    guest: str, operation: str, config: Path, state: Path, cpu_map: CPUMap, *, as_json: bool
+def check(  # noqa: PLR0913 (its options)
+    guest: str,
+    destinations: Sequence[Source],
+    operation: str | None,
+    config: Path,
+    state: Path,
+    cpu_map: CPUMap,
+    *,
+    as_json: bool,
 ) -> None:
     """Say whether GUEST, or the domain in FILE ("-": stdin), can start on this host.
 
     GUEST is a name, UUID or id. A running guest is judged by the CPU that it really has. Neither
     the daemon nor libvirt need to run: this host is known by the snapshot that the daemon keeps.
 
-    Exit status: 0 it can, 1 it would be refused, 3 it cannot be told.
+    With --on, whether it can go to other hosts: libvirt URIs as virsh migrate takes them, or
+    copies of their snapshot.json. Their guards are asked by way of ssh, else their libvirt. A
+    running guest is judged as its migration would be, any other as its start there.
+
+    Exit status: 0 it can, 1 it would be refused, 3 it cannot be told. With several hosts: 0 it can
+    go to all of them, 1 one of them would refuse it, 3 else.
     """
     text = _domain_text(guest)
+    if destinations:
+        requests = _requests_elsewhere(guest, text, operation)
+        sys.exit(show_prospects(prospects(destinations, requests, cpu_map), as_json=as_json))
     try:
         name = parse_domain(text).name
     except GuardError:
         name = guest  # the verdict will say what is wrong with the XML
+    operation = operation or Operation.PREPARE
     request = CheckRequest(domain=name, operation=Operation(operation), xml=text)
     rules, snapshot = parse_config(files.config_files(config)), host_snapshot(state)
     cpu_map = match_pvr(cpu_map, rules.pvr)
@@ -74,10 +100,29 @@ def check(
     sys.exit(DECISION_EXIT[verdict.decision])
 
 
+def _requests_elsewhere(guest: str, text: str, operation: str | None) -> Sequence[CheckRequest]:
+    """Give what another host is asked of the guest with the XML *text*, and no more than it needs.
+
+    Raises what `parse_domain` raises: what cannot be read here need not be sent.
+    """
+    name, trimmed = parse_domain(text).name, trim_domain(text)
+    if operation is not None:
+        return [CheckRequest(domain=name, operation=Operation(operation), xml=trimmed)]
+    if not runs(text):
+        return [CheckRequest(domain=name, operation=Operation.PREPARE, xml=trimmed)]
+    as_sent = None if _is_file(guest) else guest_as_sent(guest)
+    sent = trimmed if as_sent is None else trim_domain(as_sent)
+    return arrival_requests(name, as_sent=sent, in_force=trimmed)
+
+
+def _is_file(guest: str) -> bool:
+    return guest == STDIN or "/" in guest or Path(guest).is_file()
+
+
 def _domain_text(guest: str) -> str:
     if guest == STDIN:
         return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    if "/" not in guest and not Path(guest).is_file():
+    if not _is_file(guest):
         return guest_text(guest)
     try:
         return Path(guest).read_bytes().decode("utf-8", "surrogateescape")

@@ -71,6 +71,23 @@ def guest_text(guest: str) -> str:
         raise LibvirtFailed(str(exc), hint=hint) from exc
 
 
+def guest_as_sent(guest: str) -> str | None:
+    """Give the domain XML that a migration of the running *guest* would send.
+
+    None for one that does not run, and where libvirt does not give it to this user.
+    """
+    libvirtconn.silence_stderr()
+    try:
+        uri = os.environ.get("LIBVIRT_DEFAULT_URI", URI)
+        connection = libvirtconn.open_connection(uri)  # not read-only: libvirt wants it so
+        try:
+            return libvirtconn.guest_as_sent(connection, guest)
+        finally:
+            libvirtconn.close(connection)
+    except LibvirtFailed:
+        return None
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
