@@ -95,7 +95,7 @@ def show_prospects(found: Sequence[Prospect], *, as_json: bool) -> Exit:
         print_json({"format": FORMAT, "hosts": [_to_dict(prospect) for prospect in found]})
     else:
         rows = [_row(prospect) for prospect in found]
-        print_table(["HOST", "CAN GO", "ASKED", "WHY"], rows)
+        print_table(["HOST", "CAN GO", "ASKED", "WHY"], rows, whole={"CAN GO", "ASKED"})
     answers = {prospect.can_go for prospect in found}
     if CanGo.NO in answers:
         return Exit.INCOMPATIBLE
