@@ -114,7 +114,8 @@ def _open(far: Far) -> Connection:
         # or libvirt's ssh would ask for a password on the terminal
         uri += ("&" if urlsplit(uri).query else "?") + "no_tty=1"
     try:
-        return libvirtconn.open_connection(uri, read_only=True)
+        # not read-only: libvirt tells nobody there what its hypervisors give
+        return libvirtconn.open_connection(uri)
     except LibvirtFailed as exc:
         raise LibvirtFailed(str(exc).replace(uri, far.uri)) from exc
 
