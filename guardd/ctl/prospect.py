@@ -22,6 +22,7 @@ from guardd.ctl.table import Cell, print_table
 from guardd.errors import GuardError
 from guardd.facts.domain import parse_domain
 from guardd.facts.domcaps import HypervisorKey
+from guardd.facts.foreign import in_our_words
 from guardd.facts.snapshot import HostSnapshot, snapshot_from_json
 from guardd.judge import judge
 from guardd.judge.arrival import worst
@@ -153,14 +154,19 @@ def read_snapshot(path: Path) -> HostSnapshot:
 
 
 def _judge(requests: Sequence[CheckRequest], host: HostSnapshot, cpu_map: CPUMap) -> Verdict:
-    """Judge by the rules as they come: those of that host's administrator are not known here."""
+    """Judge by the rules as they come: those of that host's administrator are not known here.
+
+    Raises UnknownModel.
+    """
+    host = in_our_words(cpu_map, host)
     return worst([judge(request, host, Policy(), cpu_map) for request in requests])
 
 
 def _prospect(host: str, destination: Source, outcome: Answer | GuardError) -> Prospect:
     uri = destination.uri if isinstance(destination, Far) else host
     if isinstance(outcome, GuardError):
-        why = render.printable(str(outcome), render.REPORTED_LENGTH)
+        words = f"{outcome}; {outcome.hint}" if outcome.hint else str(outcome)
+        why = render.printable(words, render.REPORTED_LENGTH)
         return Prospect(host=host, uri=uri, can_go=CanGo.CANNOT_TELL, asked=Asked.NOBODY, why=why)
     asked, verdict = outcome
     return Prospect(

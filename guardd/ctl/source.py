@@ -82,13 +82,19 @@ def _ssh(parts: SplitResult, host: str) -> SSH:
 
 
 def labels(sources: Sequence[Source]) -> list[str]:
-    """Name *sources* shortly: by the host, where that tells them apart."""
-    hosts = Counter(source.host for source in sources if isinstance(source, Far))
+    """Name *sources* as shortly as tells them apart: by host, URI without parameters, or URI."""
+    names = [_names(source) for source in sources]
+    counts = [Counter(column) for column in zip(*names, strict=True)]
     return [
-        name_of(source)
-        if isinstance(source, Path)
-        else source.host
-        if source.host and hosts[source.host] == 1
-        else source.uri
-        for source in sources
+        next(
+            (name for name, count in zip(each, counts, strict=True) if name and count[name] == 1),
+            each[-1],
+        )
+        for each in names
     ]
+
+
+def _names(source: Source) -> tuple[str, str, str]:
+    if isinstance(source, Path):
+        return (name_of(source),) * 3
+    return source.host, source.uri.partition("?")[0], source.uri
