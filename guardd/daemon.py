@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from guardd import __version__, files, journal, render, wire
-from guardd.config import Config, parse_config
+from guardd.config import Config
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.errors import BadConfig
 from guardd.facts.snapshot import HostSnapshot, with_revision
@@ -27,6 +27,7 @@ from guardd.judge.finding import CheckRequest, Verdict
 from guardd.server import Method, Server
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk, Known
+from guardd.watch.drift import DriftWatch
 from guardd.watch.watcher import Sink, Watcher
 
 logger = logging.getLogger(__name__)
@@ -286,8 +287,12 @@ class Daemon:
         def note(key: str, problem: str) -> None:
             loop.call_soon_threadsafe(self._note_problem, key, problem)
 
-        _desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
-        return ()
+        def keep_previous(before: HostSnapshot) -> None:
+            problem = kept(files.keep_previous, before, self._state_directory)
+            loop.call_soon_threadsafe(self._note_kept, "the host as it was", problem)
+
+        desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
+        return (DriftWatch(desk, keep_previous),)
 
     def _known(self) -> Known:
         state = self.state
@@ -323,8 +328,7 @@ def load_config(directory: Path, cpu_map: CPUMap) -> tuple[Config, files.ConfigF
 
     Give it and the files it was read from; raises BadConfig.
     """
-    found = files.config_files(directory)
-    config = parse_config(found)
+    config, found = files.read_config(directory)
     for ceiling in config.policy.ceilings:
         validate_ceiling(cpu_map, ceiling)
     return config, found

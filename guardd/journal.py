@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import queue
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
+from guardd.judge.finding import Decision
 from systemd import daemon as systemd_daemon
 from systemd import journal as systemd_journal
 
@@ -114,17 +117,57 @@ def newest_verdict(guest: str | None) -> dict[str, str] | None:
         if guest is None:
             reader.add_match(GUARDD_REFUSED="yes")
         else:
-            reader.add_match(GUARDD_DOMAIN=guest)
-            reader.add_disjunction()
-            reader.add_match(GUARDD_DOMAIN_UUID=guest)
+            _match_guest(reader, guest)
         reader.seek_tail()
         while record := reader.get_previous():
-            is_trusted = record.get("_UID") == 0 or record.get("_SYSTEMD_UNIT") == SERVICE
-            if is_trusted and "GUARDD_REPORT" in record:
-                fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
-                time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
-                return {"time": time} | {name: str(value) for name, value in fields.items()}
+            if _is_verdict(record):
+                return _fields(record)
     return None
+
+
+def verdicts(
+    *,
+    guest: str | None = None,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    directory: Path | None = None,
+) -> Iterator[dict[str, str]]:
+    """Give the fields of each verdict, oldest first, as `newest_verdict` does; held one by one.
+
+    *guest*: name or UUID, None for all. *since* and *until* have a zone. *directory*: that of
+    another journal than this machine's. Raises OSError where that cannot be read.
+    """
+    with systemd_journal.Reader(path=None if directory is None else str(directory)) as reader:
+        for decision in Decision:  # "unavailable" is nobody's verdict
+            reader.add_match(GUARDD_DECISION=decision.value)
+        if guest is not None:
+            reader.add_conjunction()
+            _match_guest(reader, guest)
+        if since is not None:
+            reader.seek_realtime(max(since.timestamp(), 0))
+        for record in reader:
+            time = record["__REALTIME_TIMESTAMP"].astimezone()
+            if until is not None and time > until:
+                return
+            if _is_verdict(record) and (since is None or time >= since):
+                yield _fields(record)
+
+
+def _match_guest(reader: systemd_journal.Reader, guest: str) -> None:
+    reader.add_match(GUARDD_DOMAIN=guest)
+    reader.add_disjunction()
+    reader.add_match(GUARDD_DOMAIN_UUID=guest)
+
+
+def _is_verdict(record: Mapping[str, Any]) -> bool:
+    is_trusted = record.get("_UID") == 0 or record.get("_SYSTEMD_UNIT") == SERVICE
+    return is_trusted and "GUARDD_DECISION" in record and "GUARDD_REPORT" in record
+
+
+def _fields(record: Mapping[str, Any]) -> dict[str, str]:
+    time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
+    fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
+    return {"time": time} | {name: str(value) for name, value in fields.items()}
 
 
 def notify(state: str) -> None:

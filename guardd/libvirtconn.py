@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import libvirt
 
-from guardd.errors import LibvirtFailed
+from guardd.errors import GuardError, LibvirtFailed
+from guardd.facts.states import GuestState, Standing, snapshot_state
 
 # seconds between probes and how many may go unanswered: a libvirtd that hangs is noticed then
 KEEPALIVE = (5, 3)
@@ -191,6 +192,51 @@ def all_guests(connection: Connection) -> list[str]:
         except libvirt.libvirtError:
             continue  # it was undefined meanwhile
     return texts
+
+
+def guest_states(connection: Connection) -> Iterator[GuestState]:
+    """Give every state in which a guest's CPU waits for this host, without secrets.
+
+    A state that cannot be read is left out. Raises LibvirtFailed where there is no list of guests.
+    """
+    with translated("list all domains"):
+        domains = connection.listAllDomains()
+    for domain in domains:
+        yield from _states(domain)
+
+
+def _states(domain: libvirt.virDomain) -> Iterator[GuestState]:
+    name, uuid = domain.name(), domain.UUIDString()
+    readers: list[tuple[Standing, Callable[[], str | None]]] = [
+        (
+            Standing.DEFINED,
+            lambda: (
+                domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if domain.isPersistent() else None
+            ),
+        ),
+        (Standing.RUNNING, lambda: domain.XMLDesc() if domain.isActive() else None),
+        (
+            Standing.SAVED,
+            lambda: domain.managedSaveGetXMLDesc() if domain.hasManagedSaveImage() else None,
+        ),
+    ]
+    for standing, read in readers:
+        with contextlib.suppress(libvirt.libvirtError):
+            if (text := read()) is not None:
+                yield GuestState(name=name, uuid=uuid, standing=standing, xml=text)
+    yield from _snapshots(domain, name, uuid)
+
+
+def _snapshots(domain: libvirt.virDomain, name: str, uuid: str) -> Iterator[GuestState]:
+    try:
+        snapshots = domain.listAllSnapshots()
+    except libvirt.libvirtError:
+        return  # its driver has none, or it was undefined meanwhile
+    for snapshot in snapshots:
+        with contextlib.suppress(libvirt.libvirtError, GuardError):
+            state = snapshot_state(snapshot.getXMLDesc(), name=name, uuid=uuid)
+            if state is not None:
+                yield state
 
 
 def guest_xml(connection: Connection, guest: str) -> str:

@@ -44,7 +44,8 @@ type Finding (
 )
 
 # decision: allow, warn, deny or cannot-tell; refused: whether the hook must fail;
-# would_refuse: whether it would have to, were it not for a mode less than enforce
+# would_refuse: whether it would have to, were it not for a mode less than enforce, or for what
+# leniency says
 type Verdict (
   domain: string,
   uuid: string,
@@ -52,6 +53,7 @@ type Verdict (
   decision: string,
   refused: bool,
   would_refuse: bool,
+  leniency: string,
   findings: []Finding,
   guest_cpu: string,
   host_cpu: string,
@@ -208,6 +210,7 @@ def verdict_from_dict(document: Mapping[str, Any]) -> Verdict:
             decision=Decision(document["decision"]),
             refused=_typed(document["refused"], bool),
             would_refuse=_typed(document["would_refuse"], bool),
+            leniency=_typed(document["leniency"], str),
             findings=findings,
             domain=_typed(document["domain"], str),
             uuid=_typed(document["uuid"], str),

@@ -22,6 +22,7 @@ FLOORS = {
     "config": 2,
     "wire": 2,
     "render": 2,
+    "render_drift": 2,
     "probe": 3,
     "libvirtconn": 3,
     "server": 3,

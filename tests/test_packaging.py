@@ -20,6 +20,7 @@ from guardd import files, render, wire
 from guardd.config import KEYS, Config, parse_config
 from guardd.ctl import hook
 from guardd.ctl.main import main as cpu_guardctl
+from guardd.journal import Kind
 from guardd.judge.finding import Code, Decision, Operation, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +37,9 @@ EXPOSURE = 15  # tenths, of systemd-analyze security
 VERDICT = Verdict(
     domain="web1", operation=Operation.PREPARE, decision=Decision.ALLOW, refused=False
 )
+
+# what is said of guests besides verdicts
+OF_A_GUEST = {Kind.STAMP, Kind.DRIFT, Kind.ADVICE, Kind.DISAGREEMENT, Kind.UNASKED}
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -108,14 +112,28 @@ def test_page_is_complete(identifier: str) -> None:
 def test_page_names_only_fields_of_its_record(identifier: str) -> None:
     """A field that the record does not have would be shown as it is written here, with its @."""
     fields = {"MESSAGE"}
-    if identifier in render.MESSAGE_ID.values():
+    if identifier in {*render.MESSAGE_ID.values(), render.FITS}:
         fields |= set(render.journal_fields(VERDICT, 0))
+    elif identifier in OF_A_GUEST:
+        fields |= {"GUARDD_DOMAIN", "GUARDD_DOMAIN_UUID", "GUARDD_REPORT"}
     elif identifier in HOOK.read_text():
         fields |= hook_fields()
     headers, explanation = catalog()[identifier]
     named = set(re.findall(r"@([A-Z_]+)@", "\n".join([*headers, explanation])))
 
     assert set() == named - fields
+
+
+@pytest.mark.parametrize("code", Code)
+def test_each_finding_has_its_page(code: Code) -> None:
+    """The page names the guest, what was decided and why, and a command to run."""
+    headers, explanation = catalog()[render.MESSAGE_ID[code]]
+    is_advice = code in {Code.NEVER_MIGRATES, Code.NO_CHECK, Code.DEFAULT_CPU}
+
+    assert headers[0].startswith("Subject: Guest @GUARDD_DOMAIN@ ")
+    assert "\n@GUARDD_REPORT@\n" in explanation
+    assert is_advice or "@GUARDD_DECISION@" in explanation
+    assert re.search(r"^    (virsh|cpu-guardctl|journalctl|grep) ", explanation, re.MULTILINE)
 
 
 @needs("journalctl")

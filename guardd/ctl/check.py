@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from guardd import files, render, wire
-from guardd.config import parse_config
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.ctl.common import (
     DECISION_EXIT,
@@ -24,7 +23,7 @@ from guardd.ctl.known import guest_as_sent, guest_text, host_snapshot
 from guardd.ctl.prospect import prospects, show_prospects
 from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
-from guardd.facts.domain import parse_domain, runs, trim_domain
+from guardd.facts.domain import parse_domain, trim_domain
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.arrival import arrival_requests
@@ -81,12 +80,14 @@ def check(  # noqa: PLR0913 (its options)
         requests = _requests_elsewhere(guest, text, operation)
         sys.exit(show_prospects(prospects(destinations, requests, cpu_map), as_json=as_json))
     try:
-        name = parse_domain(text).name
+        read = parse_domain(text)
+        name, runs = read.name, read.runs
     except GuardError:
-        name = guest  # the verdict will say what is wrong with the XML
-    operation = operation or Operation.PREPARE
-    request = CheckRequest(domain=name, operation=Operation(operation), xml=text)
-    rules, snapshot = parse_config(files.config_files(config)), host_snapshot(state)
+        name, runs = guest, False  # the verdict will say what is wrong with the XML
+    # one that runs is judged as if it arrived, by the CPU that it has; else it would be a start
+    wanted = Operation(operation or Operation.PREPARE)
+    request = CheckRequest(domain=name, operation=wanted, xml=text, arrives=runs)
+    (rules, _), snapshot = files.read_config(config), host_snapshot(state)
     cpu_map = match_pvr(cpu_map, rules.pvr)
     if rules.pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
@@ -105,14 +106,13 @@ def _requests_elsewhere(guest: str, text: str, operation: str | None) -> Sequenc
 
     Raises what `parse_domain` raises: what cannot be read here need not be sent.
     """
-    name, trimmed = parse_domain(text).name, trim_domain(text)
-    if operation is not None:
-        return [CheckRequest(domain=name, operation=Operation(operation), xml=trimmed)]
-    if not runs(text):
-        return [CheckRequest(domain=name, operation=Operation.PREPARE, xml=trimmed)]
+    read, trimmed = parse_domain(text), trim_domain(text)
+    if operation is not None or not read.runs:
+        wanted = Operation(operation or Operation.PREPARE)
+        return [CheckRequest(domain=read.name, operation=wanted, xml=trimmed, arrives=read.runs)]
     as_sent = None if _is_file(guest) else guest_as_sent(guest)
     sent = trimmed if as_sent is None else trim_domain(as_sent)
-    return arrival_requests(name, as_sent=sent, in_force=trimmed)
+    return arrival_requests(read.name, as_sent=sent, in_force=trimmed)
 
 
 def _is_file(guest: str) -> bool:

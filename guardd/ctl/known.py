@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
+from guardd.facts.states import GuestState, defined_state
 from guardd.kept import kept_host
 from guardd.libvirtconn import Connection
 from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
@@ -24,7 +26,8 @@ DEFINITIONS = Path("/etc/libvirt/qemu")
 def connected() -> Iterator[Connection]:
     """Open a read-only connection; raises LibvirtFailed."""
     libvirtconn.silence_stderr()
-    connection = libvirtconn.open_connection(os.environ.get("LIBVIRT_DEFAULT_URI", URI))
+    uri = os.environ.get("LIBVIRT_DEFAULT_URI", URI)
+    connection = libvirtconn.open_connection(uri, read_only=True)
     try:
         yield connection
     finally:
@@ -86,6 +89,36 @@ def guest_as_sent(guest: str) -> str | None:
             libvirtconn.close(connection)
     except LibvirtFailed:
         return None
+
+
+def guest_states(definitions: Path = DEFINITIONS) -> tuple[list[GuestState], str]:
+    """Give all states of all guests here, from libvirt; where it does not answer, from its files.
+
+    The second value says what is missing then, "" for nothing. Raises LibvirtFailed where the
+    files cannot be read either.
+    """
+    try:
+        with connected() as connection:
+            return list(libvirtconn.guest_states(connection)), ""
+    except LibvirtFailed as exc:
+        states = _defined_states(definitions, exc)
+        return states, (
+            f"{exc}; only the definitions below {definitions} were judged, no guest that runs, is"
+            " saved or has a snapshot"
+        )
+
+
+def _defined_states(definitions: Path, away: LibvirtFailed) -> list[GuestState]:
+    try:
+        paths = sorted(path for path in definitions.iterdir() if path.suffix == ".xml")
+    except OSError as exc:
+        problem = f"{away}; and {definitions} cannot be read: {exc.strerror}"
+        raise LibvirtFailed(problem, hint="start libvirt, or run it as root") from exc
+    states = []
+    for path in paths:
+        with contextlib.suppress(GuardError):
+            states.append(defined_state(_read(path)))
+    return states
 
 
 def _read(path: Path) -> str:

@@ -13,7 +13,8 @@ from guardd.xmldoc import Element, format_xml, parse_xml, string_value
 # <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
 POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
 
-# all that `parse_domain` looks at below the root
+# all that `parse_domain` looks at: the root's attributes, and below it
+_ROOT_READ = ("type", "id")
 _READ = (
     *("name", "uuid", "os/type", "cpu", "clock/timer[@name='tsc']", "devices/emulator"),
     *(f".//{{{namespace}}}*" for namespace in (NAMESPACE, POLICY_NAMESPACE)),
@@ -27,7 +28,8 @@ class Guest:
     `virt_type` is libvirt's domain/@type ("kvm", "qemu"). `cpu` is None without <cpu>.
     `tsc_frequency` is that of its tsc timer, Hz. `stamp` is its birth record; `stamp_problem` says
     why one that it has cannot be relied on. `wanted_mode` is what its own metadata wants done about
-    findings, as written there.
+    findings, as written there. `runs`: the document is of a guest that libvirt runs; at a hook's
+    `prepare` it may be of one that is about to.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Guest:
     stamp: Stamp | None = None
     stamp_problem: str = ""
     wanted_mode: str = ""
+    runs: bool = False
 
 
 def parse_domain(text: str | bytes) -> Guest:
@@ -80,6 +83,7 @@ def parse_domain(text: str | bytes) -> Guest:
         stamp=stamp,
         stamp_problem=stamp_problem,
         wanted_mode=_wanted_mode(domain),
+        runs="id" in domain.attrib,
     )
 
 
@@ -101,14 +105,6 @@ def _wanted_mode(domain: Element) -> str:
     return "" if element is None else element.get("mode", "")
 
 
-def runs(text: str | bytes) -> bool:
-    """Whether *text* is the XML of a running guest: libvirt gives an id to no other.
-
-    Raises MalformedXML.
-    """
-    return parse_xml(text, what="domain").get("id") is not None
-
-
 def trim_domain(text: str | bytes) -> str:
     """Give the domain *text* with nothing in it but what `parse_domain` reads.
 
@@ -119,13 +115,12 @@ def trim_domain(text: str | bytes) -> str:
     whole = {each for element in read for each in element.iter()}
     way = {each for element in read for each in element.iterancestors()} - whole
     for element in way:
-        kept = element.get("type") if element is domain else None
+        kept = _ROOT_READ if element is domain else ()
         for child in [child for child in element if child not in whole | way]:
             element.remove(child)
         for child in element:
             child.tail = None
         element.text = None
-        element.attrib.clear()
-        if kept is not None:
-            element.set("type", kept)
+        for name in set(element.attrib) - set(kept):
+            del element.attrib[name]
     return format_xml(domain)

@@ -16,6 +16,9 @@ from guardd.judge.reference import KVM, Reference, build_reference, find_hypervi
 
 # the modes in which a guest takes what the hypervisor has; libvirt compares nothing then
 OPEN_MODES = frozenset({Mode.HOST_PASSTHROUGH, Mode.MAXIMUM})
+# what QEMU's `host` and `max` leave out unless told migratable=off (unmigratable_flags in its
+# target/i386/cpu.c), though domain capabilities list it
+NOT_MIGRATABLE = frozenset({"invtsc"})
 
 
 def birth_record(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, *, taken: str) -> Stamp:
@@ -62,8 +65,9 @@ def open_features(
     *asked* is the guest's CPU; *reference* is what the hypervisor of *snapshot* gives.
     """
     gives, host = reference.gives, snapshot.host_cpu
-    if asked.migratable is False and guest.virt_type == KVM and host is not None:
-        # QEMU's `host` leaves these out unless it is told not to
+    if asked.migratable is not False:
+        gives -= NOT_MIGRATABLE
+    elif guest.virt_type == KVM and host is not None:
         gives |= cpu.non_migratable(cpu_map, guest.arch) & host.features.keys()
     added = _named(asked, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
     return (gives | added) - _named(asked, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)

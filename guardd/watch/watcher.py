@@ -157,6 +157,8 @@ class Watcher:
             snapshot = self._with(connection, snapshot, key)
             if known is None:
                 self._publish(snapshot)  # a first start: something soon beats everything later
+        # a libvirtd that dies meanwhile leaves hypervisors out: that is no news of the host
+        libvirtconn.version(connection)
         self._publish(snapshot)
         if known is not None and has_changed(known, snapshot := self._snapshot or snapshot):
             self._each("changed", lambda chore: chore.changed(connection, known, snapshot))
@@ -175,6 +177,10 @@ class Watcher:
     def _learn(self, connection: Connection, key: HypervisorKey) -> None:
         before = self._snapshot
         if before is None or _knows(before, key) or key in self._refused:
+            return
+        if with_fingerprint(before).fingerprint != before.fingerprint:
+            # what is published now would pass for a reading of the changed host
+            self._refresh(connection)
             return
         snapshot = self._with(connection, before, key)
         if snapshot is not before:

@@ -114,7 +114,9 @@ PARTIAL_ROWS = [
     pytest.param(mode("host-model", "disable avx2"), "allow", id="host-model less one feature"),
     pytest.param(mode("host-passthrough"), "allow", id="host-passthrough"),
     pytest.param(
-        mode("host-passthrough", attributes="migratable='off'"), "allow", id="not to be migrated"
+        mode("host-passthrough", attributes="migratable='off'"),
+        "allow: invtsc invtsc",
+        id="not to be migrated",
     ),
     pytest.param(mode("maximum"), "allow", id="maximum"),
     pytest.param(cpu("Nehalem", attributes=PARTIAL), "allow", id="check partial is the default"),
