@@ -23,11 +23,14 @@ DEFINITIONS = Path("/etc/libvirt/qemu")
 
 
 @contextmanager
-def connected() -> Iterator[Connection]:
-    """Open a read-only connection; raises LibvirtFailed."""
+def connected(*, read_only: bool = True) -> Iterator[Connection]:
+    """Open a connection; raises LibvirtFailed.
+
+    A read-only one is told neither domain capabilities nor what a migration would send.
+    """
     libvirtconn.silence_stderr()
     uri = os.environ.get("LIBVIRT_DEFAULT_URI", URI)
-    connection = libvirtconn.open_connection(uri, read_only=True)
+    connection = libvirtconn.open_connection(uri, read_only=read_only)
     try:
         yield connection
     finally:
@@ -44,7 +47,7 @@ def host_snapshot(directory: Path = files.STATE_DIRECTORY) -> HostSnapshot:
 
 def _fresh_snapshot() -> HostSnapshot:
     try:
-        with connected() as connection:
+        with connected(read_only=False) as connection:
             snapshot, keys = learn_host(connection)
             for key in keys:
                 try:
@@ -79,14 +82,9 @@ def guest_as_sent(guest: str) -> str | None:
 
     None for one that does not run, and where libvirt does not give it to this user.
     """
-    libvirtconn.silence_stderr()
     try:
-        uri = os.environ.get("LIBVIRT_DEFAULT_URI", URI)
-        connection = libvirtconn.open_connection(uri)  # not read-only: libvirt wants it so
-        try:
+        with connected(read_only=False) as connection:
             return libvirtconn.guest_as_sent(connection, guest)
-        finally:
-            libvirtconn.close(connection)
     except LibvirtFailed:
         return None
 
