@@ -158,7 +158,7 @@ def _judge(requests: Sequence[CheckRequest], host: HostSnapshot, cpu_map: CPUMap
 
     Raises UnknownModel.
     """
-    host = in_our_words(cpu_map, host)
+    host = in_our_words(cpu_map, host, parse_domain(requests[0].xml).virt_type)
     return worst([judge(request, host, Policy(), cpu_map) for request in requests])
 
 

@@ -9,41 +9,46 @@ from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef
 from guardd.errors import UnknownFeature, UnknownModel
-from guardd.facts.domcaps import Hypervisor
 from guardd.facts.snapshot import HostSnapshot
 
+FIRST_VERSION = "-v1"
 _HINT = "a guard there knows it: ask it by way of ssh"
 
 
-def in_our_words(cpu_map: CPUMap, snapshot: HostSnapshot) -> HostSnapshot:
-    """Give *snapshot*, of a host with a newer libvirt maybe, without features that are new.
+def in_our_words(cpu_map: CPUMap, snapshot: HostSnapshot, virt_type: str) -> HostSnapshot:
+    """Give *snapshot*, of a host with a newer libvirt maybe, for guests of *virt_type* only.
 
-    No guest that was defined here can ask for them. Raises UnknownModel for a CPU model that is
-    new: nobody here knows what it is made of.
+    Features that are new are left out: no guest that was defined here can ask for them. So is the
+    host's own CPU where its model is new. Raises UnknownModel where a hypervisor gives a model that
+    is new: nobody here knows what it is made of.
     """
-    host = snapshot.host_cpu
+    hypervisors = [each for each in snapshot.hypervisors if each.virt_type == virt_type]
+    try:
+        host_cpu = _known(cpu_map, snapshot.arch, snapshot.host_cpu)
+    except UnknownModel:
+        host_cpu = None
     return replace(
         snapshot,
-        host_cpu=None if host is None else _known(cpu_map, snapshot.arch, host),
-        hypervisors=tuple(_with_known(cpu_map, each) for each in snapshot.hypervisors),
+        host_cpu=host_cpu,
+        hypervisors=tuple(
+            replace(each, host_model=_known(cpu_map, each.arch, each.host_model))
+            for each in hypervisors
+        ),
     )
 
 
-def _with_known(cpu_map: CPUMap, hypervisor: Hypervisor) -> Hypervisor:
-    model = hypervisor.host_model
-    if model is None:
-        return hypervisor
-    return replace(hypervisor, host_model=_known(cpu_map, hypervisor.arch, model))
-
-
-def _known(cpu_map: CPUMap, arch: Arch, given: CPUDef) -> CPUDef:
-    if not cpu.has_features(arch):
+def _known(cpu_map: CPUMap, arch: Arch, given: CPUDef | None) -> CPUDef | None:
+    if given is None or not cpu.has_features(arch):
         return given
-    if given.model is not None and given.model not in cpu.models(cpu_map, arch):
-        problem = f"the CPU map of this host's libvirt does not know CPU model {given.model}"
-        raise UnknownModel(problem, hint=_HINT)
+    model, known = given.model, cpu.models(cpu_map, arch)
+    if model is not None and model not in known:
+        # libvirt 11 puts a version behind each name; the first is what had the bare name
+        model = model.removesuffix(FIRST_VERSION)
+        if model not in known:
+            problem = f"the CPU map of this host's libvirt does not know CPU model {given.model}"
+            raise UnknownModel(problem, hint=_HINT)
     features = {n: p for n, p in given.features.items() if _is_known(cpu_map, arch, n)}
-    return replace(given, features=MappingProxyType(features))
+    return replace(given, model=model, features=MappingProxyType(features))
 
 
 def _is_known(cpu_map: CPUMap, arch: Arch, name: str) -> bool:

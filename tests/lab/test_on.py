@@ -89,6 +89,15 @@ def test_where_it_can_go(
     guarded["hostd"].reset()
 
 
+def test_a_newer_host(guarded_mixed_pair: tuple[Host, Host]) -> None:
+    """A libvirt that has more words for CPUs than the one here is understood all the same."""
+    older, newer = guarded_mixed_pair
+    start(older, "roamer", NEHALEM)
+
+    assert check(older, "roamer", tcp(newer))[:2] == (0, [("yes", "libvirt")])
+    older.migrate("roamer", newer)
+
+
 def test_the_guard_there(keyed_pair: tuple[Host, Host]) -> None:
     """By way of ssh the rules of that host's administrator count; its libvirt knows none."""
     source, destination = keyed_pair
