@@ -77,17 +77,26 @@ def prospects(
 
     A host that cannot be asked, or not in time, is one of which it cannot be told.
     """
-    works = [
-        functools.partial(_ask, destination, requests, cpu_map) for destination in destinations
-    ]
+    guest = parse_domain(requests[0].xml)
+    key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
+    far = [each for each in destinations if isinstance(each, Far)]
+    works = [functools.partial(_ask, each, requests, key) for each in far]
     doing = f"asking {len(works)} hosts" if len(works) > 1 else "asking"
-    outcomes = run_errands(works, doing)
-    return [
-        _prospect(host, destination, outcome)
-        for host, destination, outcome in zip(
-            labels(destinations), destinations, outcomes, strict=True
-        )
-    ]
+    outcomes = iter(run_errands(works, doing))
+    found = []
+    for host, destination in zip(labels(destinations), destinations, strict=True):
+        uri = destination.uri if isinstance(destination, Far) else host
+        try:
+            if isinstance(destination, Far):
+                asked, verdict = _verdict(next(outcomes), requests, cpu_map)
+            else:
+                asked = Asked.FILE
+                verdict = _judge(requests, read_snapshot(destination), cpu_map)
+        except GuardError as exc:
+            found.append(_unknown(host, uri, exc))
+        else:
+            found.append(_told(host, uri, asked, verdict))
+    return found
 
 
 def show_prospects(found: Sequence[Prospect], *, as_json: bool) -> Exit:
@@ -119,31 +128,35 @@ def _to_dict(prospect: Prospect) -> dict[str, Any]:
     }
 
 
-Answer = tuple[Asked, Verdict]
+# a guard's verdict, or what is known of the host, to be judged by
+Answer = Verdict | HostSnapshot
 
 
 def _ask(
-    destination: Source,
-    requests: Sequence[CheckRequest],
-    cpu_map: CPUMap,
-    errand: Errand[Answer],
+    far: Far, requests: Sequence[CheckRequest], key: HypervisorKey, errand: Errand[Answer]
 ) -> Answer:
-    if isinstance(destination, Path):
-        return Asked.FILE, _judge(requests, read_snapshot(destination), cpu_map)
-    if destination.ssh is not None:
+    if far.ssh is not None:
         verdicts = []
         for request in requests:
-            verdict = ask_guard(destination.ssh, request, errand)
+            verdict = ask_guard(far.ssh, request, errand)
             if verdict is None:
                 break  # no guard there
             verdicts.append(verdict)
         else:
-            return Asked.GUARD, worst(verdicts)
-    guest = parse_domain(requests[0].xml)
-    key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
+            return worst(verdicts)
     # an emulator elsewhere is better than none: its verdict refuses nobody
-    snapshot = ask_libvirt(destination, errand, (key, key._replace(emulator=None)))
-    verdict = _judge(requests, snapshot, cpu_map)
+    return ask_libvirt(far, errand, (key, key._replace(emulator=None)))
+
+
+def _verdict(
+    outcome: Answer | GuardError, requests: Sequence[CheckRequest], cpu_map: CPUMap
+) -> tuple[Asked, Verdict]:
+    """Give the verdict that *outcome* is or comes to; raises it where it is an error."""
+    if isinstance(outcome, GuardError):
+        raise outcome
+    if isinstance(outcome, Verdict):
+        return Asked.GUARD, outcome
+    verdict = _judge(requests, outcome, cpu_map)
     return Asked.LIBVIRT, replace(verdict, source=f"no guard asked; {verdict.source}")
 
 
@@ -162,13 +175,18 @@ def _judge(requests: Sequence[CheckRequest], host: HostSnapshot, cpu_map: CPUMap
     return worst([judge(request, host, Policy(), cpu_map) for request in requests])
 
 
-def _prospect(host: str, destination: Source, outcome: Answer | GuardError) -> Prospect:
-    uri = destination.uri if isinstance(destination, Far) else host
-    if isinstance(outcome, GuardError):
-        words = f"{outcome}; {outcome.hint}" if outcome.hint else str(outcome)
-        why = render.printable(words, render.REPORTED_LENGTH)
-        return Prospect(host=host, uri=uri, can_go=CanGo.CANNOT_TELL, asked=Asked.NOBODY, why=why)
-    asked, verdict = outcome
+def _unknown(host: str, uri: str, problem: GuardError) -> Prospect:
+    words = f"{problem}; {problem.hint}" if problem.hint else str(problem)
+    return Prospect(
+        host=host,
+        uri=uri,
+        can_go=CanGo.CANNOT_TELL,
+        asked=Asked.NOBODY,
+        why=render.printable(words, render.REPORTED_LENGTH),
+    )
+
+
+def _told(host: str, uri: str, asked: Asked, verdict: Verdict) -> Prospect:
     return Prospect(
         host=host,
         uri=uri,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import socket
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
@@ -22,6 +23,11 @@ from guardd.libvirtconn import Connection
 from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.fingerprint import read_fingerprint
 from guardd.probe.hardware import read_hardware
+
+# While lxml parses, libxml2's loader of files is lxml's, for the whole process. Of two threads that
+# parse at once one leaves it so, and libvirt crashes when it reads a file, as for test:///FILE
+# (lxml's parser.pxi, _register_document_loader and _local_resolver).
+_PARSING = threading.Lock()
 
 
 def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey]]:
@@ -41,7 +47,9 @@ def learn_elsewhere(connection: Connection) -> tuple[HostSnapshot, list[Hypervis
 
     What only the host itself can read is not in the snapshot: fingerprint, Arm registers.
     """
-    supported = parse_capabilities(libvirtconn.capabilities(connection))
+    text = libvirtconn.capabilities(connection)
+    with _PARSING:
+        supported = parse_capabilities(text)
     snapshot = _described(connection, supported, libvirtconn.hostname(connection))
     return snapshot, _wanted(supported, ())
 
@@ -80,7 +88,9 @@ def learn_hypervisor(connection: Connection, key: HypervisorKey) -> Hypervisor:
 
     Raises LibvirtFailed, and what `parse_domcaps` raises.
     """
-    return parse_domcaps(libvirtconn.domain_capabilities(connection, *key))
+    text = libvirtconn.domain_capabilities(connection, *key)
+    with _PARSING:
+        return parse_domcaps(text)
 
 
 def learn_key(connection: Connection, guest: str) -> HypervisorKey:
