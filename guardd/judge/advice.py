@@ -55,9 +55,12 @@ def advise(
         # an emulated CPU has no invtsc, and without a <cpu> it is the same on every host
         own += [*_never_migrates(guest, snapshot, cpu_map), *_careless(guest)]
     told = {finding.code for finding in verdict.findings}
-    bound = bound_for(policy, guest.name, guest.uuid or "")
+    bound = bound_for(policy, guest.name, guest.uuid or "", guest.wanted_mode)
     weighed = apply_policy(policy, bound, (f for f in own if f.code not in told)).findings
-    return (*judged(verdict), *weighed)
+    # that it never migrates says more of a definition than that it would have invtsc
+    is_said = any(f.code is Code.NEVER_MIGRATES for f in own)
+    of_start = (f for f in judged(verdict) if not (is_said and f.code is Code.INVTSC))
+    return (*of_start, *weighed)
 
 
 def judged(verdict: Verdict) -> tuple[Finding, ...]:

@@ -26,7 +26,7 @@ from tests.judge.table import (
     policy_of,
 )
 
-TIMER = "<clock offset='utc'><timer name='tsc' frequency='2400000000'/></clock>"
+TIMER = "<clock offset='utc'><timer name='tsc' frequency='2593906000'/></clock>"
 OFF, ON = "check='none' migratable='off'", "check='none' migratable='on'"
 STAMP = Stamp(
     uuid=UUID, taken="2026-11-22T21:00:00Z", host="host1", virt_type="kvm", arch=HASWELL.arch

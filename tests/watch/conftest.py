@@ -8,10 +8,14 @@ import libvirt
 import pytest
 
 from guardd import libvirtconn
-from guardd.libvirtconn import Connection, GuestEvent, Listeners
+from guardd.libvirtconn import Connection, GuestEvent, Happening, Listeners
 from guardd.watch.chore import Chore
 
 SECONDS = 20.0
+MARKER = (
+    "<domain type='test'><name>marker</name><memory>1024</memory>"
+    "<os><type arch='i686'>hvm</type></os></domain>"
+)
 
 
 @dataclass(frozen=True)
@@ -49,5 +53,11 @@ def driver(_event_loop: None) -> Iterator[Driver]:
         domain.undefine()
     events: queue.SimpleQueue[GuestEvent] = queue.SimpleQueue()
     libvirtconn.watch(connection, Listeners(happened=events.put, closed=lambda: None))
+    # that those are gone may be told late, in the loop's thread: before this one's two events
+    connection.defineXML(MARKER).undefine()
+    while (event := events.get(timeout=SECONDS)).name != "marker":
+        pass
+    while event.what is not Happening.UNDEFINED:
+        event = events.get(timeout=SECONDS)
     yield Driver(connection, events)
     libvirtconn.close(connection)
