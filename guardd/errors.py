@@ -179,3 +179,15 @@ class UnreadableHardware(GuardError):
     """A register, device or file of the host that cannot be read; the hint says what helps."""
 
     code = "unreadable-hardware"
+
+
+class MissingPackage(GuardError):
+    """Software that only some of cpu-guardd's work needs is not installed; the hint names it."""
+
+    code = "missing-package"
+
+
+class CannotWrite(GuardError):
+    """A file that was asked for cannot be written."""
+
+    code = "cannot-write"

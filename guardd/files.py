@@ -73,7 +73,7 @@ def read_config(directory: Path = CONFIG_DIRECTORY) -> tuple[Config, ConfigFiles
 def keep_config(found: ConfigFiles, directory: Path = STATE_DIRECTORY) -> None:
     """Keep a configuration that is good, for a start on one that is not; raises OSError."""
     texts = [(name, data.decode("utf-8")) for name, data in found]
-    _write(directory / GOOD_CONFIG, json.dumps(texts))
+    write_whole(directory / GOOD_CONFIG, json.dumps(texts))
 
 
 def kept_config(directory: Path = STATE_DIRECTORY) -> Config | None:
@@ -90,7 +90,7 @@ def keep_snapshot(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> 
 
     Raises OSError.
     """
-    _write(directory / SNAPSHOT, snapshot_to_json(snapshot))
+    write_whole(directory / SNAPSHOT, snapshot_to_json(snapshot))
 
 
 def kept_snapshot(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
@@ -100,7 +100,7 @@ def kept_snapshot(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
 
 def keep_previous(snapshot: HostSnapshot, directory: Path = STATE_DIRECTORY) -> None:
     """Keep *snapshot* as that of the host before it changed; raises OSError."""
-    _write(directory / PREVIOUS, snapshot_to_json(snapshot))
+    write_whole(directory / PREVIOUS, snapshot_to_json(snapshot))
 
 
 def kept_previous(directory: Path = STATE_DIRECTORY) -> HostSnapshot | None:
@@ -124,10 +124,11 @@ def read_snapshot(path: Path) -> HostSnapshot | None:
 
 def keep_on_unavailable(answer: Answer, directory: Path = STATE_DIRECTORY) -> None:
     """Write the answer that the hook gives when nobody can judge; raises OSError."""
-    _write(directory / ON_UNAVAILABLE, answer + "\n")
+    write_whole(directory / ON_UNAVAILABLE, answer + "\n")
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write *text* in one piece: whoever reads sees the old file or the new one; raises OSError."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -69,8 +69,14 @@ class JournalWriter:
         self._flush_seconds = flush_seconds
         self._records: queue.Queue[Mapping[str, str] | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped = 0
+        self._lost = 0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """How many records were dropped since the start."""
+        return self._lost + self._dropped
 
     def write(self, fields: Mapping[str, str]) -> None:
         """Queue one record."""
@@ -95,6 +101,7 @@ class JournalWriter:
         while (fields := self._records.get()) is not None:
             if self._sent(fields) and self._dropped:
                 dropped, self._dropped = self._dropped, 0
+                self._lost += dropped
                 message = f"{dropped} records were lost while the journal did not take any"
                 self._sent({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
 
@@ -175,10 +182,13 @@ def notify(state: str) -> None:
     systemd_daemon.notify(state)
 
 
-def listening_sockets() -> list[socket.socket]:
-    """Give the sockets that systemd opened for this service; empty outside of one."""
+def listening_sockets(*, any_family: bool = False) -> list[socket.socket]:
+    """Give the sockets that systemd opened for this service; empty outside of one.
+
+    Only unix sockets, unless of *any_family*.
+    """
     return [
         socket.socket(fileno=fd)
         for fd in cast("list[int]", systemd_daemon.listen_fds())
-        if systemd_daemon.is_socket_unix(fd)
+        if any_family or systemd_daemon.is_socket_unix(fd)
     ]

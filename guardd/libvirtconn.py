@@ -84,6 +84,8 @@ class Happening(StrEnum):
     RESTORED = "restored"
     REVERTED = "reverted"
     WOKEN = "woken"
+    # its memory is here too, after a live migration, or it has not left after all
+    ARRIVED = "arrived"
     RESET = "reset"
     STOPPED = "stopped"
 
@@ -99,6 +101,7 @@ _STARTED = {
     libvirt.VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT: Happening.REVERTED,
     libvirt.VIR_DOMAIN_EVENT_STARTED_WAKEUP: Happening.WOKEN,
 }
+_ARRIVED = (libvirt.VIR_DOMAIN_EVENT_RESUMED, libvirt.VIR_DOMAIN_EVENT_RESUMED_MIGRATED)
 _HAPPENED = {
     libvirt.VIR_DOMAIN_EVENT_DEFINED: Happening.DEFINED,
     libvirt.VIR_DOMAIN_EVENT_UNDEFINED: Happening.UNDEFINED,
@@ -143,6 +146,8 @@ def watch(connection: Connection, listeners: Listeners) -> None:
         if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
             # a way to start that is not known yet must not pass for a boot
             tell(domain, _STARTED.get(detail, Happening.RESTORED))
+        elif (event, detail) == _ARRIVED:
+            tell(domain, Happening.ARRIVED)
         elif event in _HAPPENED:
             tell(domain, _HAPPENED[event])
 
@@ -263,6 +268,12 @@ def _snapshots(domain: libvirt.virDomain, name: str, uuid: str) -> Iterator[Gues
                 yield state
 
 
+def guest_names(connection: Connection) -> list[str]:
+    """Give the name of every guest, defined or running; raises LibvirtFailed."""
+    with translated("list all domains"):
+        return [domain.name() for domain in connection.listAllDomains()]
+
+
 def guest_xml(connection: Connection, guest: str) -> str:
     """Give the domain XML, without secrets, of *guest*: a UUID, a name, or a running guest's id."""
     with translated(f"find guest '{guest}'"):
@@ -273,11 +284,13 @@ def guest_xml(connection: Connection, guest: str) -> str:
 class Running:
     """A guest that runs: its live domain XML without secrets, and how it came to run.
 
-    `how` is None where libvirt does not remember, as after a guest was paused.
+    `how` is None where libvirt does not remember, as after a guest was paused. `is_migrating`: a
+    live migration from here or to here has it stand still.
     """
 
     xml: str
     how: Happening | None
+    is_migrating: bool = False
 
 
 _HOW = {
@@ -287,7 +300,7 @@ _HOW = {
     (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_FROM_SNAPSHOT): Happening.REVERTED,
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_FROM_SNAPSHOT): Happening.REVERTED,
 }
-_ON_ITS_WAY = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
+_MIGRATING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
 
 
 def definition(connection: Connection, uuid: str) -> str:
@@ -308,21 +321,20 @@ def running_guests(connection: Connection) -> list[tuple[str, str]]:
 
 
 def running_guest(connection: Connection, uuid: str) -> Running | None:
-    """Give the guest with *uuid*, None where it does not run; raises LibvirtFailed.
-
-    A guest that is on its way, from here or to here, counts as not running.
-    """
+    """Give the guest with *uuid*, None where it does not run; raises LibvirtFailed."""
     with translated(f"read guest {uuid}"):
         try:
             domain = connection.lookupByUUIDString(uuid)
-            state, reason = domain.state()
+            state = tuple(domain.state())
             xml = str(domain.XMLDesc())
-            is_here = domain.isActive() and (state, reason) != _ON_ITS_WAY
+            is_running = bool(domain.isActive())
         except libvirt.libvirtError as exc:
             if exc.get_error_code() in _NOT_RUNNING:
                 return None
             raise
-    return Running(xml=xml, how=_HOW.get((state, reason))) if is_here else None
+    if not is_running:
+        return None
+    return Running(xml=xml, how=_HOW.get(state), is_migrating=state == _MIGRATING)
 
 
 def set_metadata(

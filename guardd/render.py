@@ -112,6 +112,8 @@ def printable(text: str, limit: int = SHOWN_LENGTH) -> str:
 def hook_line(verdict: Verdict) -> str:
     """Give the one line that says why; without a line end."""
     guest = printable(verdict.domain)
+    if verdict.operation is Operation.RESTORE and not verdict.findings:
+        return f"cpu-guardd: {guest} may be restored here; it is judged at its prepare"
     if not verdict.findings:
         # what an arriving guest really has may show only at its `prepare`
         fits = "fits" if verdict.operation is Operation.PREPARE else "may arrive on"

@@ -50,11 +50,11 @@ def affected_line(judged: Sequence[Judged], *, when: str = "would now be refused
 def affected_fields(judged: Sequence[Judged]) -> dict[str, str]:
     """Give the journal fields of a guest that is affected in all the states *judged*."""
     first = judged[0]
-    findings = dict.fromkeys(finding for each in judged for finding in each.now.findings)
+    findings = {(f.code, f.subject): f for each in judged for f in each.now.findings}
     return {
         "GUARDD_DOMAIN": printable(first.state.name, FIELD_LENGTH),
         "GUARDD_DOMAIN_UUID": printable(first.state.uuid),
-        "GUARDD_FINDINGS": findings_field(findings),
+        "GUARDD_FINDINGS": findings_field(findings.values()),
         "GUARDD_HOST_CPU": printable(first.now.host_cpu),
         "GUARDD_REPORT": "\n".join(
             f"{printable(each.state.words)}: {report(each.now)}" for each in judged

@@ -187,7 +187,10 @@ def test_the_interface_is_what_it_says(known: Place) -> None:
         ):
             status = guard.GetStatus()
             reply = guard.Check(domain="web1", operation="prepare", xml=domain(BAD))
+            numbers = guard.GetMetrics()
 
+    assert [{"operation": "prepare", "decision": "deny", "count": 1}] == numbers["verdicts"]
+    assert 1 == numbers["durations"][-1]["count"]
     assert "kvm x86_64 pc-q35-7.2 /usr/bin/qemu-system-x86_64" in status["hypervisors"]
     assert reply["refused"]
     assert "missing-feature" == reply["verdict"]["findings"][0]["code"]
@@ -332,7 +335,7 @@ def test_a_revert_is_told_from_an_arrival(known: Place) -> None:
     in_force = domain(cpu("Haswell", "require hypervisor", attributes="check='full'"))
     with known.running(NOBODY_THERE) as daemon:
         revert = daemon.check(in_force)
-        daemon.check(in_force, operation="migrate")
+        daemon.check(in_force, operation="restore")
         arrival = daemon.check(in_force)
 
     assert (False, "warn") == (revert["refused"], revert["verdict"]["decision"])

@@ -441,3 +441,96 @@ def test_tools_are_pinned() -> None:
     lines = [line for line in text.splitlines() if line[:1] != "#"]
 
     assert [line for line in lines if not re.fullmatch(r"[\w-]+==[\d.]+", line)] == []
+
+
+# -- metrics
+
+METRICS_SOCKET = ROOT / "systemd/cpu-guardd-metrics.socket"
+METRICS_UNITS = sorted(
+    path for path in (ROOT / "systemd").iterdir() if re.match(r"cpu-guardd-\w+\.", path.name)
+)
+METRICS_PAGE = ROOT / "docs/metrics.md"
+ALERTS = ROOT / "docs/prometheus-alerts.yml"
+
+
+@pytest.mark.parametrize("unit", METRICS_UNITS, ids=lambda unit: unit.name)
+def test_package_has_the_units_of_metrics(unit: Path) -> None:
+    """They are named after the package and after themselves, as debhelper wants it."""
+    link = ROOT / f"debian/cpu-guardd.{unit.name}"
+
+    assert link.resolve() == unit
+    assert f"{unit.stem}" in (ROOT / "debian/rules").read_text()
+
+
+@needs("systemd-analyze")
+def test_units_of_metrics_are_good_and_confined(tmp_path: Path) -> None:
+    """Systemd knows all their settings; those that serve are confined as the daemon is."""
+    for unit in METRICS_UNITS:
+        text = re.sub("^ExecStart=.*", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
+        (tmp_path / unit.name).write_text(text)
+    staged = sorted(tmp_path.iterdir())
+    verified = run("systemd-analyze", "verify", "--man=no", *staged)
+    measured = [
+        run(
+            *("systemd-analyze", "security", "--no-pager", "--offline=yes"),
+            *(f"--threshold={EXPOSURE}", unit),
+        )
+        for unit in staged
+        if unit.suffix == ".service"
+    ]
+
+    assert (verified.returncode, verified.stdout) == (0, "")
+    assert [0, 0] == [one.returncode for one in measured]
+
+
+def test_metrics_are_for_this_host_only() -> None:
+    """One address, everywhere the same."""
+    address = settings(METRICS_SOCKET)["ListenStream"]
+
+    assert address.startswith("127.0.0.1:")
+    assert f"http://{address}/metrics" in METRICS_PAGE.read_text()
+    assert f'targets: ["{address}"]' in METRICS_PAGE.read_text()
+    assert f"http://{address}/metrics" in man_words("cpu-guardd.8")
+
+
+def metric_names(text: str) -> set[str]:
+    """Find names of metrics in *text*; those of a histogram's series as the histogram's."""
+    found = re.findall(r"\bcpu_guardd_[a-z_]+\b", text)
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
+
+
+def test_metrics_are_documented() -> None:
+    """Each family has its row, and neither the page nor an alert names one that there is not."""
+    pytest.importorskip("prometheus_client")
+    from guardd.metrics import exposition  # noqa: PLC0415 (it needs that package)
+    from tests.test_metrics import numbers  # noqa: PLC0415 (it needs that package)
+
+    there = metric_names(exposition(numbers()).decode())
+    rows = set(re.findall(r"^\| `(cpu_guardd_\w+)`", METRICS_PAGE.read_text(), re.MULTILINE))
+
+    assert there == rows
+    assert metric_names(METRICS_PAGE.read_text()) <= there
+    assert metric_names(ALERTS.read_text()) <= there
+
+
+def test_events_are_documented() -> None:
+    """Each event that has a series from the start is explained."""
+    pytest.importorskip("prometheus_client")
+    from guardd.metrics import EVENTS  # noqa: PLC0415 (it needs that package)
+
+    text = METRICS_PAGE.read_text().partition("| event | |")[2].partition("\n\n")[0]
+
+    assert set(EVENTS) == set(re.findall(r"`(\w+)`", text))
+    assert set(re.findall(r'event="(\w+)"', ALERTS.read_text())) <= set(EVENTS)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_alerts_are_good() -> None:
+    """Prometheus takes the rules, and they say what they should."""
+    cases = ROOT / "tests/data/prometheus-alerts-test.yml"
+
+    checked = run("promtool", "check", "rules", ALERTS)
+    tested = run("promtool", "test", "rules", cases)
+
+    assert checked.returncode == 0, checked.stdout
+    assert tested.returncode == 0, tested.stdout

@@ -19,6 +19,7 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
+from guardd.ctl.completion import Guest
 from guardd.ctl.known import guest_text, host_snapshot
 from guardd.errors import GuardError
 from guardd.facts.domain import parse_domain
@@ -33,7 +34,7 @@ STDIN = "-"
 
 
 @click.command()
-@click.argument("guest", metavar="GUEST|FILE")
+@click.argument("guest", metavar="GUEST|FILE", type=Guest(or_file=True))
 @click.option(
     "--operation",
     type=click.Choice(list(Operation)),

@@ -22,12 +22,16 @@ URI = "qemu:///system"
 DEFINITIONS = Path("/etc/libvirt/qemu")
 
 
+def uri() -> str:
+    """Give the libvirt that is asked: the user's choice, or the host's own."""
+    return os.environ.get("LIBVIRT_DEFAULT_URI", URI)
+
+
 @contextmanager
 def connected() -> Iterator[Connection]:
     """Open a read-only connection; raises LibvirtFailed."""
     libvirtconn.silence_stderr()
-    uri = os.environ.get("LIBVIRT_DEFAULT_URI", URI)
-    connection = libvirtconn.open_connection(uri, read_only=True)
+    connection = libvirtconn.open_connection(uri(), read_only=True)
     try:
         yield connection
     finally:

@@ -13,6 +13,7 @@ from guardd.ctl.drift import drift
 from guardd.ctl.explain import explain
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
+from guardd.ctl.metrics import metrics
 from guardd.ctl.models import models
 from guardd.ctl.preflight import preflight
 from guardd.ctl.replay import replay
@@ -28,6 +29,7 @@ COMMANDS = (
     explain,
     hook,
     host,
+    metrics,
     models,
     preflight,
     replay,

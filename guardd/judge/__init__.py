@@ -13,7 +13,7 @@ from guardd.facts.snapshot import HostSnapshot, Origin
 from guardd.judge.case import Case, Rule
 from guardd.judge.ceiling import judge_ceiling
 from guardd.judge.compatibility import judge_compatibility
-from guardd.judge.finding import CheckRequest, Code, Enforcement, Finding, Verdict
+from guardd.judge.finding import CheckRequest, Code, Decision, Enforcement, Finding, Verdict
 from guardd.judge.history import judge_history
 from guardd.judge.limits import judge_limits, judge_seen_limits
 from guardd.judge.policy import Policy, apply_policy, bound_for, bounded, lenient
@@ -24,7 +24,7 @@ from guardd.judge.stage import stage_of
 from guardd.judge.stamp import heed_stamp, with_stamped_cpu
 from guardd.judge.support import judge_support
 
-__all__ = ["judge", "judge_failed"]
+__all__ = ["judge", "judge_failed", "judge_later"]
 
 # of what the guest's definition asks for
 RULES: tuple[Rule, ...] = (judge_compatibility, judge_ceiling, judge_limits, judge_pool)
@@ -86,6 +86,20 @@ def judge(
     )
 
 
+def judge_later(request: CheckRequest) -> Verdict:
+    """Give the verdict for a *request* about a `restore`: none, its `prepare` is judged.
+
+    libvirt 11.3.0 deletes the image of a managed save that is refused any earlier.
+    """
+    return Verdict(
+        domain=request.domain,
+        operation=request.operation,
+        decision=Decision.ALLOW,
+        refused=False,
+        source="judged at its prepare",
+    )
+
+
 def judge_failed(request: CheckRequest, policy: Policy) -> Verdict:
     """Give the verdict for a *request* that a bug kept from being judged: a doubt."""
     sentence = "an error of cpu-guardd kept it from being judged; the journal has the traceback"
@@ -109,7 +123,7 @@ def _judge_guest(
         snapshot=snapshot,
         guest=guest,
         asked=asked,
-        stage=stage_of(request.operation, guest, asked),
+        stage=stage_of(request, guest, asked),
         reference=reference,
         operation=request.operation,
         arrives=request.arrives,

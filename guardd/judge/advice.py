@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from guardd import cpu
 from guardd.cpu import CPUMap
-from guardd.cpu.definition import Check, CPUDef, Fallback, FeaturePolicy, Mode
+from guardd.cpu.definition import Check, CPUDef, Fallback, Mode
 from guardd.errors import GuardError
 from guardd.facts.domain import Guest
 from guardd.facts.domcaps import HypervisorKey
@@ -35,11 +35,6 @@ _PASSING = frozenset(
     }
 )
 
-_HINT_TSC = (
-    "give its <clock> the <timer name='tsc' frequency='HZ'/> that every host it shall run on has"
-    " (`virsh capabilities` tells), or take invtsc from it"
-)
-
 
 def advise(
     guest: Guest, verdict: Verdict, snapshot: HostSnapshot, policy: Policy, cpu_map: CPUMap
@@ -54,13 +49,12 @@ def advise(
     if guest.virt_type == KVM and _is_x86(guest):
         # an emulated CPU has no invtsc, and without a <cpu> it is the same on every host
         own += [*_never_migrates(guest, snapshot, cpu_map), *_careless(guest)]
-    told = {finding.code for finding in verdict.findings}
     bound = bound_for(policy, guest.name, guest.uuid or "", guest.wanted_mode)
-    weighed = apply_policy(policy, bound, (f for f in own if f.code not in told)).findings
-    # that it never migrates says more of a definition than that it would have invtsc
-    is_said = any(f.code is Code.NEVER_MIGRATES for f in own)
-    of_start = (f for f in judged(verdict) if not (is_said and f.code is Code.INVTSC))
-    return (*of_start, *weighed)
+    weighed = apply_policy(policy, bound, own).findings
+    replaced = {finding.code for finding in own}
+    if Code.NEVER_MIGRATES in replaced and not verdict.refused:
+        replaced.add(Code.INVTSC)  # the same trouble, with another way out
+    return (*(finding for finding in judged(verdict) if finding.code not in replaced), *weighed)
 
 
 def judged(verdict: Verdict) -> tuple[Finding, ...]:
@@ -75,13 +69,13 @@ def _is_x86(guest: Guest) -> bool:
 
 
 def _never_migrates(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap) -> list[Finding]:
-    """Find what makes QEMU refuse to migrate: of a <cpu> it is invtsc at no fixed frequency."""
+    """Find what makes QEMU refuse to migrate: of a <cpu> it is invtsc at no fixed frequency.
+
+    Where it is asked for by name, the verdict says so.
+    """
     asked = guest.cpu
-    if asked is None or guest.tsc_frequency is not None:
+    if asked is None or guest.tsc_frequency is not None or asked.features.get(INVTSC) is not None:
         return []
-    if asked.features.get(INVTSC) in (FeaturePolicy.REQUIRE, FeaturePolicy.FORCE):
-        sentence = "QEMU neither migrates nor saves a guest with invtsc and no fixed TSC frequency"
-        return [Finding(Code.INVTSC, INVTSC, sentence, _HINT_TSC)]
     if asked.mode not in OPEN_MODES or asked.migratable is not False:
         return []
     if not _sees_invtsc(guest, asked, snapshot, cpu_map):
@@ -90,7 +84,10 @@ def _never_migrates(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap) -> li
         "on this host it gets invtsc, with which QEMU neither migrates nor saves it while its TSC"
         " frequency is not fixed"
     )
-    hint = f"set migratable='on', add <feature policy='disable' name='{INVTSC}'/>, or {_HINT_TSC}"
+    hint = (
+        f"set migratable='on', or policy='disable' for {INVTSC}, or give <timer name='tsc'"
+        " frequency='HZ'/> in <clock> with the frequency of `virsh capabilities`"
+    )
     return [Finding(Code.NEVER_MIGRATES, "migratable='off'", sentence, hint)]
 
 

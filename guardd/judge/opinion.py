@@ -68,9 +68,9 @@ def own_answer(
             guest=guest,
             asked=asked,
             stage=Stage.WRITTEN,
+            reference=build_reference(cpu_map, snapshot, found[0], exact=True),
             operation=Operation.PREPARE,
             arrives=False,
-            reference=build_reference(cpu_map, snapshot, found[0], exact=True),
         )
         return compare_with_hypervisor(case), found[0]
     except GuardError as exc:

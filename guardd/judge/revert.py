@@ -24,13 +24,14 @@ def is_revert(case: Case) -> bool:
     """Whether the guest, as far as can be told, comes from a snapshot of this host.
 
     A start from nothing has neither a stamp nor a CPU in force, unless its definition was made
-    from the XML of a running guest. A guest that arrives was judged before its `prepare`.
+    from the XML of a running guest. Where it is not known whether the guest arrives, as without the
+    daemon, one with a stamp may be restored or reverted: the milder answer counts.
     """
     if case.operation is not Operation.PREPARE or case.arrives is True:
         return False
     has_stamp = case.stamp is not None
     if case.arrives is None:
-        return has_stamp  # at an arrival, `migrate` or `restore` has been judged by it
+        return has_stamp  # one that migrates was judged by it at `migrate`
     return has_stamp or bool(case.guest.stamp_problem) or shows_cpu_in_force(case)
 
 

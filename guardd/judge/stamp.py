@@ -42,8 +42,8 @@ def heed_stamp(case: Case) -> tuple[Stamp | None, list[Finding]]:
     """Give the guest's stamp if it can be relied on, and the doubt where it should and cannot."""
     stamp = case.guest.stamp
     if stamp is None and not case.guest.stamp_problem:
-        is_missed = case.operation is not Operation.PREPARE and _counts(case)
-        return None, [_unstamped(case)] if is_missed else []
+        arrives = case.arrives or case.operation is not Operation.PREPARE
+        return None, [_unstamped(case)] if arrives and _counts(case) else []
     problem = case.guest.stamp_problem or _misfit(case, stamp)
     if problem:
         return None, [Finding(Code.BAD_STAMP, case.guest.name, problem, _HINT_BAD_STAMP)]

@@ -49,10 +49,6 @@ class Asked:
                 self._calls.popitem(last=False)
         return arrives
 
-    def was_asked(self, name: str) -> bool:
-        """Whether the hook asked about this guest and it has not stopped since."""
-        return name in self._calls
-
     def last_call(self, name: str) -> float | None:
         """Tell when the hook asked about this guest last, None where it did not."""
         call = self._calls.get(name)
@@ -69,6 +65,11 @@ class Asked:
             call = self._calls.get(name)
             if call is not None and call.time <= at:
                 call.has_run = True
+
+    def refused(self, name: str) -> None:
+        """Forget a call that was refused: what comes next for this guest does not belong to it."""
+        with self._lock:
+            self._calls.pop(name, None)
 
     def forget(self, name: str) -> None:
         """Forget a guest that has stopped.

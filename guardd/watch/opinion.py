@@ -94,8 +94,19 @@ class SecondOpinion(Chore):
             GUARDD_LIBVIRT_ANSWER=libvirts,
             GUARDD_GUEST_CPU=render.printable(verdict.guest_cpu),
             GUARDD_HOST_CPU=render.printable(verdict.host_cpu),
+            GUARDD_REPORT=_report(verdict.domain, ours, libvirts, question),
             GUARDD_SOURCE=" ".join(word or "-" for word in question.key),
         )
+
+
+def _report(domain: str, ours: str, libvirts: str, question: Question) -> str:
+    words = " ".join(word or "-" for word in question.key)
+    lines = [
+        f"{render.printable(domain)}: its CPU on {render.printable(words, render.REPORTED_LENGTH)}",
+        f"  libvirt:    {libvirts}",
+        f"  cpu-guardd: {render.printable(ours, render.REPORTED_LENGTH)}",
+    ]
+    return "\n".join(lines)
 
 
 def _is_outdated(connection: Connection, question: Question, known: Hypervisor) -> bool:

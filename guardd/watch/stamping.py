@@ -135,6 +135,9 @@ class Stamping(Chore):
             self._asked.runs(event.name, event.at)
             self._forget(event.uuid)
             self._attend(connection, event)
+        elif event.what is Happening.ARRIVED and event.uuid in self._pending:
+            arrived = replace(self._pending[event.uuid].event, at=event.at)
+            self._attend(connection, arrived)
         elif event.what is Happening.RESET:
             waiting = self._pending.get(event.uuid)
             if waiting is None or waiting.event.what is not Happening.BOOTED:
@@ -142,7 +145,7 @@ class Stamping(Chore):
         self._tell_unstamped()
 
     def ticked(self, connection: Connection) -> None:
-        """Try again where libvirt failed."""
+        """Try again where libvirt failed, or a guest was on its way."""
         for waiting in list(self._pending.values()):
             self._attend(connection, waiting.event, waiting.tries)
         self._tell_unstamped()
@@ -177,7 +180,8 @@ class Stamping(Chore):
         """Do what is to be done for one guest; whatever goes wrong is its own affair."""
         self._pending.pop(event.uuid, None)
         try:
-            self._stamp(connection, event)
+            if not self._stamp(connection, event):
+                self._pending[event.uuid] = _Pending(event, tries)
         except LibvirtRefused as exc:
             problem = f"stamps cannot be written: {exc}"
             self._desk.note("stamping", problem)
@@ -191,10 +195,26 @@ class Stamping(Chore):
             message = f"guests like {event.name} get no stamp: {exc}"
             self._say_once(str(exc), Priority.INFO, message)
 
-    def _stamp(self, connection: Connection, event: GuestEvent) -> None:
-        found = self._find(connection, event)
-        if found is None:
-            return
+    def _stamp(self, connection: Connection, event: GuestEvent) -> bool:
+        """Do it for a guest that runs; False where it is on its way, so that it is too early."""
+        running, known = libvirtconn.running_guest(connection, event.uuid), self._desk.known()
+        if running is None or known.host is None:
+            return True
+        found = _Found(
+            event=event,
+            what=_really(event.what, running.how),
+            guest=parse_domain(running.xml),
+            host=known.host,
+            cpu_map=known.cpu_map,
+        )
+        if running.is_migrating:
+            self._remember(found)
+            return False
+        self._do(connection, found)
+        return True
+
+    def _do(self, connection: Connection, found: _Found) -> None:
+        event = found.event
         if found.has_stamp:
             self._unstamped.pop(event.uuid, None)
         elif found.is_open:
@@ -214,23 +234,14 @@ class Stamping(Chore):
             case Deed.TAKE_AWAY:
                 self._take_away(connection, event)
             case _:
-                with contextlib.suppress(GuardError):  # it is only for when the guest resets
-                    self._record(found)
+                self._remember(found)
                 if deed is Deed.LEAVE_WITHOUT:
                     self._say_unstamped(event)
 
-    def _find(self, connection: Connection, event: GuestEvent) -> _Found | None:
-        """Read the guest as it is now, None where it does not run any more."""
-        running, known = libvirtconn.running_guest(connection, event.uuid), self._desk.known()
-        if running is None or known.host is None:
-            return None
-        return _Found(
-            event=event,
-            what=_really(event.what, running.how),
-            guest=parse_domain(running.xml),
-            host=known.host,
-            cpu_map=known.cpu_map,
-        )
+    def _remember(self, found: _Found) -> None:
+        """Keep what a guest is given that has just started, for when it resets."""
+        with contextlib.suppress(GuardError):
+            self._record(found)
 
     def _record(self, found: _Found) -> Stamp:
         """Say what the guest's QEMU gives it; kept for its next reset where it just started."""

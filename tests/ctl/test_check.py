@@ -54,6 +54,43 @@ def test_allowed(host: Host) -> None:
     assert (0, True) == (done.status, "nothing stands against it" in done.out)
 
 
+def test_advice(host: Host) -> None:
+    """Below the verdict on a definition, what it will lead to; the exit status is the verdict's."""
+    careless = domain("<cpu check='none'><model>Old</model></cpu>")
+    done = host.check("-", stdin=careless)
+    document = host.check("--json", "-", stdin=careless).json
+
+    assert (0, "") == (done.status, done.err)
+    assert "\nadvice:\n  no-check (observe):\n" in done.out
+    assert [("no-check", "Old")] == [(f["code"], f["subject"]) for f in document["advice"]]
+    assert [] == document["findings"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        pytest.param((), domain("<cpu check='partial'><model>Old</model></cpu>"), id="sound"),
+        pytest.param(
+            (),
+            domain("<cpu check='none'><model>Old</model></cpu>").replace(
+                "<domain", "<domain id='3'"
+            ),
+            id="running",
+        ),
+        pytest.param(
+            ("--operation", "migrate"),
+            domain("<cpu check='none'><model>Old</model></cpu>"),
+            id="arriving",
+        ),
+        pytest.param((), "<domain/>", id="unreadable"),
+    ],
+)
+def test_no_advice(host: Host, words: tuple[str, ...], text: str) -> None:
+    """Where there is none to give, or it is no definition."""
+    assert [] == host.check(*words, "--json", "-", stdin=text).json["advice"]
+    assert "advice:" not in host.check(*words, "-", stdin=text).out
+
+
 def test_configuration(host: Host) -> None:
     """What the daemon would do by the rules in force."""
     write(host.config / "guardd.toml", 'mode = "warn"')

@@ -8,13 +8,12 @@ import libvirt
 import pytest
 
 from guardd import libvirtconn
-from guardd.libvirtconn import Connection, GuestEvent, Happening, Listeners
+from guardd.libvirtconn import Connection, GuestEvent, Listeners
 from guardd.watch.chore import Chore
 
 SECONDS = 20.0
-MARKER = (
-    "<domain type='test'><name>marker</name><memory>1024</memory>"
-    "<os><type arch='i686'>hvm</type></os></domain>"
+LAST = (
+    "<domain type='test'><name>last</name><memory>1024</memory><os><type>hvm</type></os></domain>"
 )
 
 
@@ -53,11 +52,10 @@ def driver(_event_loop: None) -> Iterator[Driver]:
         domain.undefine()
     events: queue.SimpleQueue[GuestEvent] = queue.SimpleQueue()
     libvirtconn.watch(connection, Listeners(happened=events.put, closed=lambda: None))
-    # that those are gone may be told late, in the loop's thread: before this one's two events
-    connection.defineXML(MARKER).undefine()
-    while (event := events.get(timeout=SECONDS)).name != "marker":
+    # what was done before may be told only now
+    connection.defineXML(LAST).undefine()
+    while events.get(timeout=SECONDS).name != "last":
         pass
-    while event.what is not Happening.UNDEFINED:
-        event = events.get(timeout=SECONDS)
+    events.get(timeout=SECONDS)
     yield Driver(connection, events)
     libvirtconn.close(connection)

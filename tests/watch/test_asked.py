@@ -60,11 +60,7 @@ def test_forget(asked: Asked, clock: Clock) -> None:
     asked.runs("web1", clock.now + 1)
     asked.forget("web1")
 
-    assert (False, False, None) == (
-        asked.was_asked("web1"),
-        asked.booted("web1"),
-        asked.last_call("web1"),
-    )
+    assert (False, None) == (asked.booted("web1"), asked.last_call("web1"))
 
 
 def test_a_stop_that_is_heard_of_late(asked: Asked, clock: Clock) -> None:
@@ -76,7 +72,6 @@ def test_a_stop_that_is_heard_of_late(asked: Asked, clock: Clock) -> None:
     asked.runs("web1", began)  # of the run that has ended
     asked.forget("web1")
 
-    assert asked.was_asked("web1")
     assert clock.now == asked.last_call("web1")
 
 
@@ -85,7 +80,7 @@ def test_nobody_asked(asked: Asked) -> None:
     asked.runs("web1", 1.0)
     asked.forget("web1")
 
-    assert not asked.was_asked("web1")
+    assert asked.last_call("web1") is None
     assert not asked.booted("web1")
 
 
@@ -94,5 +89,5 @@ def test_it_does_not_grow_for_ever(asked: Asked) -> None:
     for number in range(MAX_GUESTS + 1):
         asked.note(f"web{number}", Operation.PREPARE)
 
-    assert not asked.was_asked("web0")
-    assert asked.was_asked("web1")
+    assert asked.last_call("web0") is None
+    assert asked.last_call("web1") is not None
