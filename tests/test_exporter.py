@@ -127,7 +127,7 @@ def test_verdicts_are_counted(known: Place, listener: socket.socket) -> None:
         daemon.check(domain(GOOD))
         daemon.check(domain(BAD))
         daemon.check(domain(BAD), "web2")
-        daemon.check("<domain", operation="restore")
+        daemon.check("<domain", operation="migrate")
         response, text = exporter.get()
         samples = {
             sample: exporter.value(sample)
@@ -135,7 +135,7 @@ def test_verdicts_are_counted(known: Place, listener: socket.socket) -> None:
                 "up",
                 'verdicts_total{decision="allow",operation="prepare"}',
                 'verdicts_total{decision="deny",operation="prepare"}',
-                'verdicts_total{decision="cannot-tell",operation="restore"}',
+                'verdicts_total{decision="cannot-tell",operation="migrate"}',
                 'refusals_total{code="missing-feature"}',
                 'findings_total{code="missing-feature",mode="enforce"}',
                 'findings_total{code="unreadable-guest",mode="enforce"}',
