@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType
+from guardd.cpu.edit import edit_cpu
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import BadStamp, InvalidDomain
 from guardd.facts.stamp import Stamp, find_stamp
-from guardd.xmldoc import Element, parse_xml, string_value
+from guardd.xmldoc import Element, document_text, format_xml, parse_xml, string_value
 
 # <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
 POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
@@ -93,3 +94,23 @@ def _tsc_frequency(domain: Element) -> int | None:
 def _wanted_mode(domain: Element) -> str:
     element = domain.find(f"metadata/{{{POLICY_NAMESPACE}}}policy")
     return "" if element is None else element.get("mode", "")
+
+
+def with_cpu(text: str | bytes, cpu: CPUDef | None) -> tuple[str, str, str]:
+    """Give the domain document *text* with another <cpu>, None for none at all.
+
+    Gives the whole document, the <cpu> element before and the one after, as libvirt writes them,
+    "" for none. Raises MalformedXML.
+    """
+    domain = parse_xml(text, what="domain")
+    element = domain.find("cpu")
+    before = "" if element is None else format_xml(element)
+    if cpu is None:
+        if element is not None:
+            domain.remove(element)
+        return document_text(domain), before, ""
+    if element is None:
+        element = domain.makeelement("cpu")
+        domain.append(element)
+    edit_cpu(element, cpu)
+    return document_text(domain), before, format_xml(element)

@@ -183,14 +183,18 @@ def _with_compat_modes(asked: CPUDef) -> Iterator[_Draft]:
 def _nearest(
     arch: Arch, cpu_map: CPUMap, models: Sequence[str], wanted: frozenset[str], asked: CPUDef
 ) -> list[str]:
-    """Name the models that lose least of what the guest wants, then have least beyond it."""
+    """Name the models that lose least of what the guest wants, then have least beyond it.
+
+    Where what it wants is not known, those that have most.
+    """
     if not cpu.has_features(arch):
         return [model for model in models if model != asked.model]
     ranked = []
     for model in models:
         has = _features(cpu_map, arch, CPUDef(model=model))
         if model != asked.model and has:
-            ranked.append((len(wanted - has), len(has - wanted), model))
+            beyond = len(has - wanted) if wanted else -len(has)
+            ranked.append((len(wanted - has), beyond, model))
     return [model for _, _, model in sorted(ranked)[:MODELS_TRIED]]
 
 
