@@ -11,7 +11,7 @@ version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guardd/__init__.py)
 # The folder below PREFIX where the hook's interpreter looks for modules: the hook runs
 # `python3 -I -m guardd.fallback`, which takes them from nowhere else.
 FIND_MODULES = import site, sys; \
-  print(next((p for p in site.getsitepackages() if p.startswith(sys.argv[1] + "/lib")), ""))
+  print(next((p for p in site.getsitepackages() if p.startswith(sys.argv[1] + "/lib/")), ""))
 modules = $(or $(shell $(PYTHON) -I -c '$(FIND_MODULES)' '$(PREFIX)'),\
   $(error $(PYTHON) takes no modules from below $(PREFIX); use /usr/local or /usr))
 
@@ -23,20 +23,27 @@ mandir = $(PREFIX)/share/man
 unitdir = $(PREFIX)/lib/systemd/system
 catalogdir = $(PREFIX)/lib/systemd/catalog
 sysusersdir = $(PREFIX)/lib/sysusers.d
+bashdir = $(PREFIX)/share/bash-completion/completions
+zshdir = $(PREFIX)/share/zsh/site-functions
+fishdir = $(PREFIX)/share/fish/vendor_completions.d
 confdir = $(SYSCONFDIR)/cpu-guardd
 
 sources := $(shell find guardd -name '*.py')
-docs = $(wildcard README.md NEWS.md SECURITY.md docs/*.md)
+docs = $(wildcard README.md NEWS.md SECURITY.md docs/*.md docs/*.yml)
+units = $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.timer))
 man_pages = $(wildcard man/*.1 man/*.5 man/*.8)
 installed_man_pages = $(foreach page,$(man_pages),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
 DEB_PACKAGES = python3 python3-all python3-venv python3-setuptools python3-libvirt python3-lxml \
-  python3-systemd python3-click python3-rich libvirt-clients build-essential debhelper dh-python \
-  pybuild-plugin-pyproject groff-base systemd
+  python3-systemd python3-click python3-rich python3-prometheus-client libvirt-clients \
+  build-essential debhelper dh-python pybuild-plugin-pyproject groff-base systemd
+# for the tests of other shells, of Fedora's package, of SELinux and AppArmor, and of PowerPC
+TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils selinux-utils \
+  selinux-policy-dev setools gawk apparmor python3-apparmor qemu-system-ppc
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
-  deb check test demo deps clean
+  deb rpm check test demo deps clean
 
 help:
 	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
@@ -44,6 +51,7 @@ help:
 	@echo 'make test       deps, check, and the tests on the hosts of the lab (as root)'
 	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
 	@echo 'make deb        build the Debian package into dist/'
+	@echo 'make rpm        build the RPM packages into dist/ (Fedora)'
 	@echo 'make install    install below PREFIX ($(PREFIX)), staged in DESTDIR'
 	@echo 'make uninstall  remove what install put there'
 	@echo 'make clean      remove what was built'
@@ -78,13 +86,16 @@ install-data:
 	  install -D -m 644 "man/$${page##*/}" "$(DESTDIR)$(mandir)/$$page" || exit; done
 	for file in $(docs); do \
 	  install -D -m 644 "$$file" '$(DESTDIR)$(docdir)'/"$${file##*/}" || exit; done
+	install -D -m 644 completions/cpu-guardctl.bash '$(DESTDIR)$(bashdir)/cpu-guardctl'
+	install -D -m 644 completions/_cpu-guardctl '$(DESTDIR)$(zshdir)/_cpu-guardctl'
+	install -D -m 644 completions/cpu-guardctl.fish '$(DESTDIR)$(fishdir)/cpu-guardctl.fish'
 	[ -e '$(DESTDIR)$(confdir)/guardd.toml' ] || \
 	  install -D -m 644 etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml'
 
 install-units:
-	sed 's,=/usr/sbin/,=$(sbindir)/,' systemd/cpu-guardd.service | \
-	  install -D -m 644 /dev/stdin '$(DESTDIR)$(unitdir)/cpu-guardd.service'
-	install -m 644 systemd/cpu-guardd.socket '$(DESTDIR)$(unitdir)/cpu-guardd.socket'
+	for unit in $(units); do \
+	  sed 's,=/usr/sbin/cpu,=$(sbindir)/cpu,; s,=/usr/bin/cpu,=$(bindir)/cpu,' "systemd/$$unit" | \
+	  install -D -m 644 /dev/stdin "$(DESTDIR)$(unitdir)/$$unit" || exit; done
 	install -D -m 644 systemd/cpu-guardd.sysusers '$(DESTDIR)$(sysusersdir)/cpu-guardd.conf'
 
 # On the running host the hook goes first: a hook without its program answers for nobody.
@@ -93,17 +104,22 @@ uninstall:
 ifeq ($(DESTDIR),)
 	[ ! -x '$(bindir)/cpu-guardctl' ] || '$(bindir)/cpu-guardctl' hook remove
 	[ ! -d /run/systemd/system ] || [ ! -e '$(unitdir)/cpu-guardd.service' ] || \
-	  systemctl disable --now cpu-guardd.socket cpu-guardd.service
+	  systemctl disable --now $(notdir $(wildcard $(units:%=$(unitdir)/%)))
 endif
-	rm -f '$(DESTDIR)$(unitdir)/cpu-guardd.service' '$(DESTDIR)$(unitdir)/cpu-guardd.socket' \
+	rm -f $(units:%='$(DESTDIR)$(unitdir)/%') \
 	  '$(DESTDIR)$(sysusersdir)/cpu-guardd.conf' '$(DESTDIR)$(catalogdir)/cpu-guardd.catalog' \
 	  '$(DESTDIR)$(bindir)/cpu-guardctl' '$(DESTDIR)$(sbindir)/cpu-guardd' \
-	  $(installed_man_pages:%='$(DESTDIR)$(mandir)/%')
+	  '$(DESTDIR)$(bashdir)/cpu-guardctl' '$(DESTDIR)$(zshdir)/_cpu-guardctl' \
+	  '$(DESTDIR)$(fishdir)/cpu-guardctl.fish' $(installed_man_pages:%='$(DESTDIR)$(mandir)/%')
 	rm -rf '$(DESTDIR)$(modules)/guardd' '$(DESTDIR)$(datadir)' '$(DESTDIR)$(docdir)'
 	! cmp -s etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml' || \
 	  rm '$(DESTDIR)$(confdir)/guardd.toml'
 	[ ! -d '$(DESTDIR)$(confdir)' ] || \
 	  rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(confdir)'
+
+# the tree without what tools leave in it
+TREE = tar -c --exclude-vcs --exclude=./build --exclude=./dist --exclude='./.*' \
+  --exclude=__pycache__ --exclude='*.egg-info'
 
 # -- the Debian package
 
@@ -111,12 +127,22 @@ endif
 # tools, whatever else is on the PATH.
 deb:
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; mkdir "$$folder/source"; \
-	tar -c --exclude-vcs --exclude=./build --exclude=./dist --exclude='./.*' \
-	  --exclude=__pycache__ --exclude='*.egg-info' . | tar -x -C "$$folder/source"; \
+	$(TREE) . | tar -x -C "$$folder/source"; \
 	(cd "$$folder/source" && \
 	  PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary -us -uc); \
 	mkdir -p dist; mv "$$folder"/cpu-guardd_$(version)_* dist/
 	@ls -l dist/cpu-guardd_$(version)_all.deb
+
+# -- the RPM package
+
+# On Fedora, with rpm-build and what the spec names as BuildRequires. RPMBUILD_FLAGS: more options.
+rpm:
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	mkdir "$$folder/SOURCES"; $(TREE) --transform 's,^\.,cpu-guardd-$(version),' \
+	  -zf "$$folder/SOURCES/cpu-guardd-$(version).tar.gz" .; \
+	rpmbuild $(RPMBUILD_FLAGS) --define "_topdir $$folder" -ba rpm/cpu-guardd.spec; \
+	mkdir -p dist; mv "$$folder"/SRPMS/*.rpm "$$folder"/RPMS/noarch/*.rpm dist/
+	@ls -l dist/cpu-guardd-*$(version)-*.rpm
 
 # -- checks
 
@@ -129,22 +155,25 @@ check: $(VENV)/installed
 	  [ -z "$$complaints" ] || { echo "$$complaints"; exit 1; }
 
 test: deps
+	@$(call install_missing,$(TEST_PACKAGES))
 	$(MAKE) check
-	dpkg-query -W qemu-system-ppc >/dev/null 2>&1 || \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends qemu-system-ppc
-	$(VENV)/bin/pytest tests/lab tests/powerpc
+	$(VENV)/bin/pytest tests/lab tests/powerpc tests/selinux tests/rpm tests/test_apparmor.py
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo
 
+define install_missing
+missing=$$(for package in $(1); do \
+  dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
+  echo $$package; done); \
+[ -z "$$missing" ] || { set -ex; apt-get update; \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; }
+endef
+
 # The CPU map comes with python3-libvirt: libvirt0 has it on Debian 12, its dependency
 # libvirt-common on Debian 13.
 deps:
-	@missing=$$(for package in $(DEB_PACKAGES); do \
-	  dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
-	  echo $$package; done); \
-	[ -z "$$missing" ] || { set -ex; apt-get update; \
-	  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; }
+	@$(call install_missing,$(DEB_PACKAGES))
 	@$(MAKE) -s $(VENV)/installed
 
 # Made anew when the pins or the interpreter change.

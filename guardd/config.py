@@ -16,9 +16,19 @@ from guardd.cpu.definition import Arch, CPUDef, CPUType, Match
 from guardd.cpu.xml import parse_cpu
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.finding import Answer, Code, Enforcement
-from guardd.judge.policy import DEFAULT_RULES, Ceiling, Policy
+from guardd.judge.policy import DEFAULT_RULES, Ceiling, GuestMetadata, Policy
 
-KEYS = ("mode", "on_unavailable", "on_cannot_tell", "pvr", "rules", "guests", "ceiling")
+KEYS = (
+    "mode",
+    "on_unavailable",
+    "on_cannot_tell",
+    "on_revert",
+    "guest_metadata",
+    "pvr",
+    "rules",
+    "guests",
+    "ceiling",
+)
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -77,10 +87,12 @@ def parse_config(files: Iterable[tuple[str, bytes]]) -> Config:
         file, document = _parse_file(name, data)
         for key, value in document.items():
             match key:
-                case "mode":
+                case "mode" | "on_revert":
                     words[key] = _word(file, "", key, value, Enforcement)
                 case "on_unavailable" | "on_cannot_tell":
                     words[key] = _word(file, "", key, value, Answer)
+                case "guest_metadata":
+                    words[key] = _word(file, "", key, value, GuestMetadata)
                 case "pvr":
                     words[key] = _word(file, "", key, value, PVRMatch)
                 case "rules":
@@ -96,6 +108,8 @@ def parse_config(files: Iterable[tuple[str, bytes]]) -> Config:
         rules=MappingProxyType(rules),
         guests=MappingProxyType(guests),
         on_cannot_tell=Answer(words.get("on_cannot_tell", Answer.ALLOW)),
+        on_revert=Enforcement(words.get("on_revert", Enforcement.WARN)),
+        guest_metadata=GuestMetadata(words.get("guest_metadata", GuestMetadata.IGNORE)),
         ceilings=tuple(ceilings.values()),
     )
     return Config(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import os
 import signal
@@ -16,17 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from guardd import __version__, files, journal, render, wire
-from guardd.config import Config, parse_config
+from guardd.config import Config
+from guardd.counts import Counts
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.errors import BadConfig
 from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.journal import JournalWriter, Kind, Priority
-from guardd.judge import judge, judge_failed
+from guardd.judge import judge, judge_failed, judge_later
 from guardd.judge.ceiling import validate_ceiling
-from guardd.judge.finding import CheckRequest, Verdict
+from guardd.judge.finding import CheckRequest, Operation, Verdict
 from guardd.server import Method, Server
+from guardd.watch.advice import Advice
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk, Known
+from guardd.watch.drift import DriftWatch
+from guardd.watch.opinion import SecondOpinion
+from guardd.watch.stamping import Stamping
+from guardd.watch.unasked import Calls, Unasked
 from guardd.watch.watcher import Sink, Watcher
 
 logger = logging.getLogger(__name__)
@@ -49,8 +56,9 @@ class State:
     config: Config = field(default_factory=Config)
     connected: bool = False
     problems: dict[str, str] = field(default_factory=dict)
-    verdicts: Counter[str] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
     events: Counter[str] = field(default_factory=Counter)
+    start_time: float = field(default_factory=time.time)
 
 
 class Daemon:
@@ -62,6 +70,7 @@ class Daemon:
         self._state_directory = state_directory
         self._journal = JournalWriter()
         self._asked = Asked()
+        self._calls = Calls()
         self._watcher: Watcher | None = None
         self._host: HostSnapshot | None = None
         self._put_in_force()
@@ -76,7 +85,11 @@ class Daemon:
         request = replace(asked, arrives=arrives)
         verdict = self._judge(request)
         elapsed_usec = (time.perf_counter_ns() - start) // 1000
-        self.state.verdicts[verdict.decision] += 1
+        if verdict.refused:
+            self._asked.refused(asked.domain)
+        elif asked.operation is Operation.PREPARE:
+            self._calls.note(asked.domain)
+        self.state.counts.note(verdict, elapsed_usec)
         self._journal.write(render.journal_fields(verdict, elapsed_usec))
         if self._watcher is not None:
             if verdict.unseen is not None:
@@ -88,8 +101,17 @@ class Daemon:
             "verdict": wire.verdict_to_dict(verdict),
         }
 
+    def missed(self, parameters: Mapping[str, Any]) -> None:
+        """Take note of a Check whose caller has left: its hook has judged by itself."""
+        asked = wire.request_from(parameters)
+        self._asked.note(asked.domain, asked.operation)
+        if asked.operation is Operation.PREPARE:
+            self._calls.note(asked.domain)
+
     def _judge(self, request: CheckRequest) -> Verdict:
         state = self.state
+        if request.operation is Operation.RESTORE:
+            return judge_later(request)
         try:
             return judge(request, self._host, state.config.policy, state.cpu_map)
         except Exception:
@@ -108,9 +130,28 @@ class Daemon:
             "snapshot_taken": snapshot.taken if snapshot else "",
             "snapshot_origin": snapshot.origin if snapshot else "",
             "hypervisors": [" ".join(word or "" for word in h.key) for h in known],
-            "verdicts": dict(state.verdicts),
+            "verdicts": state.counts.by_decision(),
             "events": dict(state.events),
             "problems": list(state.problems.values()),
+        }
+
+    def metrics(self, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer the varlink method GetMetrics."""
+        state, snapshot = self.state, self.state.snapshot
+        return {
+            "version": __version__,
+            "libvirt": snapshot.libvirt if snapshot else "",
+            "qemu": snapshot.qemu if snapshot else "",
+            "mode": state.config.policy.mode,
+            "start_time": state.start_time,
+            "libvirt_connected": state.connected,
+            "snapshot_time": _seconds(snapshot.taken) if snapshot else 0.0,
+            "snapshot_origin": snapshot.origin if snapshot else "",
+            "hypervisors": len(snapshot.hypervisors) if snapshot else 0,
+            "problems": len(state.problems),
+            **state.counts.to_dict(),
+            "events": dict(state.events),
+            "journal_lost": self._journal.lost,
         }
 
     # -- news from the watcher and from signals, all in the loop's thread
@@ -238,8 +279,9 @@ class Daemon:
 
         await self._take_first_config()
         methods = {
-            "Check": Method(self.check, is_privileged=True),
+            "Check": Method(self.check, is_privileged=True, missed=self.missed),
             "GetStatus": Method(self.status, is_privileged=False),
+            "GetMetrics": Method(self.metrics, is_privileged=False),
         }
         server = Server(methods, os.geteuid())
         served = [await server.listen(listener) for listener in listeners]
@@ -286,8 +328,18 @@ class Daemon:
         def note(key: str, problem: str) -> None:
             loop.call_soon_threadsafe(self._note_problem, key, problem)
 
-        _desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
-        return ()
+        def keep_previous(before: HostSnapshot) -> None:
+            problem = kept(files.keep_previous, before, self._state_directory)
+            loop.call_soon_threadsafe(self._note_kept, "the host as it was", problem)
+
+        desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
+        return (
+            Stamping(desk, self._asked),
+            DriftWatch(desk, keep_previous),
+            Advice(desk),
+            SecondOpinion(desk),
+            Unasked(desk, self._calls),
+        )
 
     def _known(self) -> Known:
         state = self.state
@@ -318,13 +370,20 @@ def kept(write: Callable[[Any, Path], None], value: object, directory: Path) -> 
     return ""
 
 
+def _seconds(time_text: str) -> float:
+    """Give a time in ISO 8601 in seconds since the epoch, 0 where it is none: it may be kept."""
+    try:
+        return dt.datetime.fromisoformat(time_text).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
 def load_config(directory: Path, cpu_map: CPUMap) -> tuple[Config, files.ConfigFiles]:
     """Read the configuration and hold its ceilings against the CPU map.
 
     Give it and the files it was read from; raises BadConfig.
     """
-    found = files.config_files(directory)
-    config = parse_config(found)
+    config, found = files.read_config(directory)
     for ceiling in config.policy.ceilings:
         validate_ceiling(cpu_map, ceiling)
     return config, found

@@ -169,6 +169,12 @@ class LibvirtFailed(GuardError):
     code = "libvirt-failed"
 
 
+class LibvirtRefused(LibvirtFailed):
+    """libvirt does not let this user do it: by polkit, or on a read-only connection."""
+
+    code = "libvirt-refused"
+
+
 class DaemonUnreachable(GuardError):
     """Nobody answers on the daemon's socket, or not in time."""
 
@@ -179,3 +185,21 @@ class UnreadableHardware(GuardError):
     """A register, device or file of the host that cannot be read; the hint says what helps."""
 
     code = "unreadable-hardware"
+
+
+class MissingPackage(GuardError):
+    """Software that only some of cpu-guardd's work needs is not installed; the hint names it."""
+
+    code = "missing-package"
+
+
+class CannotWrite(GuardError):
+    """A file that was asked for cannot be written."""
+
+    code = "cannot-write"
+
+
+class Unreachable(GuardError):
+    """Another host that cannot be asked, or that does not answer in time."""
+
+    code = "unreachable"

@@ -50,6 +50,7 @@ def main(domain: str, operation: str) -> int:
 
 
 def _config() -> Config:
+    """Read the configuration without its pool: there is no time for the snapshots of others."""
     try:
         return parse_config(files.config_files())
     except BadConfig:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import queue
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
+from guardd.judge.finding import Decision
 from systemd import daemon as systemd_daemon
 from systemd import journal as systemd_journal
 
@@ -66,8 +69,14 @@ class JournalWriter:
         self._flush_seconds = flush_seconds
         self._records: queue.Queue[Mapping[str, str] | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped = 0
+        self._lost = 0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """How many records were dropped since the start."""
+        return self._lost + self._dropped
 
     def write(self, fields: Mapping[str, str]) -> None:
         """Queue one record."""
@@ -92,6 +101,7 @@ class JournalWriter:
         while (fields := self._records.get()) is not None:
             if self._sent(fields) and self._dropped:
                 dropped, self._dropped = self._dropped, 0
+                self._lost += dropped
                 message = f"{dropped} records were lost while the journal did not take any"
                 self._sent({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
 
@@ -114,17 +124,57 @@ def newest_verdict(guest: str | None) -> dict[str, str] | None:
         if guest is None:
             reader.add_match(GUARDD_REFUSED="yes")
         else:
-            reader.add_match(GUARDD_DOMAIN=guest)
-            reader.add_disjunction()
-            reader.add_match(GUARDD_DOMAIN_UUID=guest)
+            _match_guest(reader, guest)
         reader.seek_tail()
         while record := reader.get_previous():
-            is_trusted = record.get("_UID") == 0 or record.get("_SYSTEMD_UNIT") == SERVICE
-            if is_trusted and "GUARDD_REPORT" in record:
-                fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
-                time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
-                return {"time": time} | {name: str(value) for name, value in fields.items()}
+            if _is_verdict(record):
+                return _fields(record)
     return None
+
+
+def verdicts(
+    *,
+    guest: str | None = None,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    directory: Path | None = None,
+) -> Iterator[dict[str, str]]:
+    """Give the fields of each verdict, oldest first, as `newest_verdict` does; held one by one.
+
+    *guest*: name or UUID, None for all. *since* and *until* have a zone. *directory*: that of
+    another journal than this machine's. Raises OSError where that cannot be read.
+    """
+    with systemd_journal.Reader(path=None if directory is None else str(directory)) as reader:
+        for decision in Decision:  # "unavailable" is nobody's verdict
+            reader.add_match(GUARDD_DECISION=decision.value)
+        if guest is not None:
+            reader.add_conjunction()
+            _match_guest(reader, guest)
+        if since is not None:
+            reader.seek_realtime(max(since.timestamp(), 0))
+        for record in reader:
+            time = record["__REALTIME_TIMESTAMP"].astimezone()
+            if until is not None and time > until:
+                return
+            if _is_verdict(record) and (since is None or time >= since):
+                yield _fields(record)
+
+
+def _match_guest(reader: systemd_journal.Reader, guest: str) -> None:
+    reader.add_match(GUARDD_DOMAIN=guest)
+    reader.add_disjunction()
+    reader.add_match(GUARDD_DOMAIN_UUID=guest)
+
+
+def _is_verdict(record: Mapping[str, Any]) -> bool:
+    is_trusted = record.get("_UID") == 0 or record.get("_SYSTEMD_UNIT") == SERVICE
+    return is_trusted and "GUARDD_DECISION" in record and "GUARDD_REPORT" in record
+
+
+def _fields(record: Mapping[str, Any]) -> dict[str, str]:
+    time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
+    fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
+    return {"time": time} | {name: str(value) for name, value in fields.items()}
 
 
 def notify(state: str) -> None:
@@ -132,10 +182,13 @@ def notify(state: str) -> None:
     systemd_daemon.notify(state)
 
 
-def listening_sockets() -> list[socket.socket]:
-    """Give the sockets that systemd opened for this service; empty outside of one."""
+def listening_sockets(*, any_family: bool = False) -> list[socket.socket]:
+    """Give the sockets that systemd opened for this service; empty outside of one.
+
+    Only unix sockets, unless of *any_family*.
+    """
     return [
         socket.socket(fileno=fd)
         for fd in cast("list[int]", systemd_daemon.listen_fds())
-        if systemd_daemon.is_socket_unix(fd)
+        if any_family or systemd_daemon.is_socket_unix(fd)
     ]

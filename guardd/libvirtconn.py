@@ -4,29 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
 import libvirt
 
-from guardd.errors import LibvirtFailed
+from guardd.errors import GuardError, LibvirtFailed, LibvirtRefused
+from guardd.facts.states import GuestState, Standing, snapshot_state
 
 # seconds between probes and how many may go unanswered: a libvirtd that hangs is noticed then
 KEEPALIVE = (5, 3)
+
+_REFUSALS = frozenset(
+    {
+        libvirt.VIR_ERR_OPERATION_DENIED,  # a read-only connection
+        libvirt.VIR_ERR_ACCESS_DENIED,  # libvirt's access driver
+        libvirt.VIR_ERR_AUTH_CANCELLED,
+        libvirt.VIR_ERR_AUTH_FAILED,
+        libvirt.VIR_ERR_AUTH_UNAVAILABLE,
+    }
+)
+# of a guest that stopped meanwhile; a transient one is unknown then
+_NOT_RUNNING = frozenset({libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID})
 
 Connection: TypeAlias = libvirt.virConnect
 
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn libvirt's error into a LibvirtFailed that says what was being done."""
+    """Turn libvirt's error into a LibvirtFailed that says what was being done.
+
+    LibvirtRefused where only rights are missing.
+    """
     try:
         yield
     except libvirt.libvirtError as exc:
-        raise LibvirtFailed(f"cannot {doing}: {exc.get_error_message() or exc}") from exc
+        kind = LibvirtRefused if exc.get_error_code() in _REFUSALS else LibvirtFailed
+        raise kind(f"cannot {doing}: {exc.get_error_message() or exc}") from exc
 
 
 def silence_stderr() -> None:
@@ -46,7 +64,11 @@ def start_event_loop() -> None:
 
 
 def open_connection(uri: str, *, read_only: bool = False) -> Connection:
-    """Connect; raises LibvirtFailed. Blocks for as long as libvirtd does not accept."""
+    """Connect; raises LibvirtFailed. Blocks for as long as libvirtd does not accept.
+
+    libvirt 9.0.0 and 11.3.0 give no domain capabilities to who may only read, so that a read-only
+    connection is no way out for the daemon: it would know less of this host than it has kept.
+    """
     with translated(f"connect to {uri}"):
         return libvirt.openReadOnly(uri) if read_only else libvirt.open(uri)
 
@@ -62,6 +84,8 @@ class Happening(StrEnum):
     RESTORED = "restored"
     REVERTED = "reverted"
     WOKEN = "woken"
+    # its memory is here too, after a live migration, or it has not left after all
+    ARRIVED = "arrived"
     RESET = "reset"
     STOPPED = "stopped"
 
@@ -77,6 +101,7 @@ _STARTED = {
     libvirt.VIR_DOMAIN_EVENT_STARTED_FROM_SNAPSHOT: Happening.REVERTED,
     libvirt.VIR_DOMAIN_EVENT_STARTED_WAKEUP: Happening.WOKEN,
 }
+_ARRIVED = (libvirt.VIR_DOMAIN_EVENT_RESUMED, libvirt.VIR_DOMAIN_EVENT_RESUMED_MIGRATED)
 _HAPPENED = {
     libvirt.VIR_DOMAIN_EVENT_DEFINED: Happening.DEFINED,
     libvirt.VIR_DOMAIN_EVENT_UNDEFINED: Happening.UNDEFINED,
@@ -84,13 +109,21 @@ _HAPPENED = {
 }
 
 
+_COMPARED = {
+    libvirt.VIR_CPU_COMPARE_INCOMPATIBLE: "incompatible",
+    libvirt.VIR_CPU_COMPARE_IDENTICAL: "identical",
+    libvirt.VIR_CPU_COMPARE_SUPERSET: "superset",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuestEvent:
-    """One event in the life of the guest with *uuid* and *name*."""
+    """One event in the life of the guest with *uuid* and *name*; *at*, monotonic, when it came."""
 
     uuid: str
     name: str
     what: Happening
+    at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +144,10 @@ def watch(connection: Connection, listeners: Listeners) -> None:
         _connection: Connection, domain: libvirt.virDomain, event: int, detail: int, _: object
     ) -> None:
         if event == libvirt.VIR_DOMAIN_EVENT_STARTED:
-            tell(domain, _STARTED.get(detail, Happening.BOOTED))
+            # a way to start that is not known yet must not pass for a boot
+            tell(domain, _STARTED.get(detail, Happening.RESTORED))
+        elif (event, detail) == _ARRIVED:
+            tell(domain, Happening.ARRIVED)
         elif event in _HAPPENED:
             tell(domain, _HAPPENED[event])
 
@@ -156,6 +192,12 @@ def _dotted(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
+def hostname(connection: Connection) -> str:
+    """Give the name of the host that libvirtd runs on."""
+    with translated("read the host's name"):
+        return str(connection.getHostname())
+
+
 def capabilities(connection: Connection) -> str:
     """Give the capabilities XML."""
     with translated("read capabilities"):
@@ -187,10 +229,170 @@ def all_guests(connection: Connection) -> list[str]:
     return texts
 
 
+def guest_states(connection: Connection) -> Iterator[GuestState]:
+    """Give every state in which a guest's CPU waits for this host, without secrets.
+
+    A state that cannot be read is left out. Raises LibvirtFailed where there is no list of guests.
+    """
+    with translated("list all domains"):
+        domains = connection.listAllDomains()
+    for domain in domains:
+        yield from _states(domain)
+
+
+def _states(domain: libvirt.virDomain) -> Iterator[GuestState]:
+    name, uuid = domain.name(), domain.UUIDString()
+    readers: list[tuple[Standing, Callable[[], str | None]]] = [
+        (
+            Standing.DEFINED,
+            lambda: (
+                domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) if domain.isPersistent() else None
+            ),
+        ),
+        (Standing.RUNNING, lambda: domain.XMLDesc() if domain.isActive() else None),
+        (
+            Standing.SAVED,
+            lambda: domain.managedSaveGetXMLDesc() if domain.hasManagedSaveImage() else None,
+        ),
+    ]
+    for standing, read in readers:
+        with contextlib.suppress(libvirt.libvirtError):
+            if (text := read()) is not None:
+                yield GuestState(name=name, uuid=uuid, standing=standing, xml=text)
+    yield from _snapshots(domain, name, uuid)
+
+
+def _snapshots(domain: libvirt.virDomain, name: str, uuid: str) -> Iterator[GuestState]:
+    try:
+        snapshots = domain.listAllSnapshots()
+    except libvirt.libvirtError:
+        return  # its driver has none, or it was undefined meanwhile
+    for snapshot in snapshots:
+        with contextlib.suppress(libvirt.libvirtError, GuardError):
+            state = snapshot_state(snapshot.getXMLDesc(), name=name, uuid=uuid)
+            if state is not None:
+                yield state
+
+
+def guest_names(connection: Connection) -> list[str]:
+    """Give the name of every guest, defined or running; raises LibvirtFailed."""
+    with translated("list all domains"):
+        return [domain.name() for domain in connection.listAllDomains()]
+
+
 def guest_xml(connection: Connection, guest: str) -> str:
     """Give the domain XML, without secrets, of *guest*: a UUID, a name, or a running guest's id."""
     with translated(f"find guest '{guest}'"):
         return str(_lookup(connection, guest).XMLDesc())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A guest that runs: its live domain XML without secrets, and how it came to run.
+
+    `how` is None where libvirt does not remember, as after a guest was paused. `is_migrating`: a
+    live migration from here or to here has it stand still.
+    """
+
+    xml: str
+    how: Happening | None
+    is_migrating: bool = False
+
+
+_HOW = {
+    (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_BOOTED): Happening.BOOTED,
+    (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_MIGRATED): Happening.MIGRATED,
+    (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_RESTORED): Happening.RESTORED,
+    (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_FROM_SNAPSHOT): Happening.REVERTED,
+    (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_FROM_SNAPSHOT): Happening.REVERTED,
+}
+_MIGRATING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
+
+
+def definition(connection: Connection, uuid: str) -> str:
+    """Give the domain XML, without secrets, that the guest with *uuid* is defined by.
+
+    It is what the next start takes, whether or not the guest runs now.
+    """
+    with translated(f"read the definition of guest {uuid}"):
+        domain = connection.lookupByUUIDString(uuid)
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
+def running_guests(connection: Connection) -> list[tuple[str, str]]:
+    """Give UUID and name of every guest that runs; raises LibvirtFailed."""
+    with translated("list running domains"):
+        domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+        return [(domain.UUIDString(), domain.name()) for domain in domains]
+
+
+def running_guest(connection: Connection, uuid: str) -> Running | None:
+    """Give the guest with *uuid*, None where it does not run; raises LibvirtFailed."""
+    with translated(f"read guest {uuid}"):
+        try:
+            domain = connection.lookupByUUIDString(uuid)
+            state = tuple(domain.state())
+            xml = str(domain.XMLDesc())
+            is_running = bool(domain.isActive())
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() in _NOT_RUNNING:
+                return None
+            raise
+    if not is_running:
+        return None
+    return Running(xml=xml, how=_HOW.get(state), is_migrating=state == _MIGRATING)
+
+
+def set_metadata(
+    connection: Connection, uuid: str, element: str | None, prefix: str, namespace: str
+) -> bool:
+    """Put *element*, written without namespace, into a running guest's <metadata>.
+
+    It replaces what is there of *namespace*; None takes that away. The guest's definition stays as
+    it is. False where the guest does not run any more. Waits up to 30 s for what else is done to
+    the guest, as a migration, then raises LibvirtFailed; LibvirtRefused where it is not allowed.
+    """
+    kind, flags = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+    with translated(f"write metadata of guest {uuid}"):
+        try:
+            domain = connection.lookupByUUIDString(uuid)
+            domain.setMetadata(kind, element, prefix, namespace, flags)
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() in _NOT_RUNNING:
+                return False
+            raise
+    return True
+
+
+def compare_hypervisor_cpu(
+    connection: Connection,
+    virt_type: str,
+    arch: str,
+    machine: str | None,
+    emulator: str | None,
+    cpu: str,
+) -> str:
+    """Ask how the CPU that a hypervisor gives stands to the <cpu> element *cpu*.
+
+    Give "incompatible", "identical" or "superset". Raises LibvirtFailed where libvirt has no
+    answer: this architecture or emulator is not compared, or it does not understand *cpu*.
+    """
+    with translated(f"compare a CPU with that of {virt_type} {arch} {machine or ''}".rstrip()):
+        found = connection.compareHypervisorCPU(emulator, arch, machine, virt_type, cpu)
+    return _COMPARED[found]
+
+
+def guest_as_sent(connection: Connection, guest: str) -> str | None:
+    """Give the domain XML, without secrets, that a migration of *guest* would send.
+
+    None for a guest that does not run. It has the CPU as it was written, which is what the
+    destination's `migrate` hook sees.
+    """
+    with translated(f"find guest '{guest}'"):
+        domain = _lookup(connection, guest)
+        if not domain.isActive():
+            return None
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
 
 
 def _lookup(connection: Connection, guest: str) -> libvirt.virDomain:

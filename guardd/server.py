@@ -39,10 +39,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What a method does: parameters in, parameters of the reply out; who may call it."""
+    """What a method does: parameters in, parameters of the reply out; who may call it.
+
+    `missed` is given the parameters of a call in place of `answer` where the caller has left.
+    """
 
     answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     is_privileged: bool
+    missed: Callable[[Mapping[str, Any]], None] | None = None
 
 
 class Server:
@@ -89,8 +93,12 @@ class Server:
             except BadRequest as exc:
                 await self._send(writer, _bad_request(exc))
                 return
-            if frame is None or has_left(connection):
-                return  # a hook that left has judged by itself: a second verdict would confuse
+            if frame is None:
+                return
+            if has_left(connection):
+                # a hook that left has judged by itself: a second verdict would confuse
+                self.note_missed(frame, peer)
+                return
             reply = self.reply_to(frame, peer)
             if reply is not None:
                 await self._send(writer, reply)
@@ -113,6 +121,21 @@ class Server:
             logger.exception("a call failed")
             reply = wire.format_error(f"{wire.INTERFACE}.Internal")
         return None if oneway else reply
+
+    def note_missed(self, frame: bytes, peer: Peer) -> None:
+        """Let the method know of a message that needs no answer any more. Never raises."""
+        try:
+            call = wire.parse_call(frame)
+            interface, _, name = call.method.rpartition(".")
+            method = self._methods.get(name) if interface == wire.INTERFACE else None
+            if method is None or method.missed is None:
+                return
+            if not method.is_privileged or peer.uid in self._trusted:
+                method.missed(call.parameters)
+        except BadRequest:
+            return
+        except Exception:
+            logger.exception("a call that was missed could not be noted")
 
     def _answer(self, call: Call, peer: Peer) -> bytes:
         if call.method == f"{wire.SERVICE}.GetInfo":

@@ -44,7 +44,8 @@ type Finding (
 )
 
 # decision: allow, warn, deny or cannot-tell; refused: whether the hook must fail;
-# would_refuse: whether it would have to, were it not for a mode less than enforce
+# would_refuse: whether it would have to, were it not for a mode less than enforce, or for what
+# leniency says
 type Verdict (
   domain: string,
   uuid: string,
@@ -52,13 +53,15 @@ type Verdict (
   decision: string,
   refused: bool,
   would_refuse: bool,
+  leniency: string,
   findings: []Finding,
   guest_cpu: string,
   host_cpu: string,
   source: string
 )
 
-# Judges a domain XML as the hook gets it on stdin; operation: prepare, migrate or restore.
+# Judges a domain XML as the hook gets it on stdin; operation: prepare, migrate or restore, which
+# is only taken note of for the prepare that follows it.
 # line is what a refusing hook prints. Root and the service's own user may call this.
 method Check(domain: string, operation: string, xml: string) ->
   (refused: bool, line: string, verdict: Verdict)
@@ -76,6 +79,38 @@ method GetStatus() -> (
   verdicts: [string]int,
   events: [string]int,
   problems: []string
+)
+
+type VerdictCount (operation: string, decision: string, count: int)
+type FindingCount (code: string, mode: string, count: int)
+type DurationCount (below_usec: int, count: int)
+
+# Numbers for metrics. Of now: mode, libvirt_connected, hypervisors, problems; start_time and
+# snapshot_time, in seconds since the epoch, the latter 0 while nothing is known; snapshot_origin,
+# libvirt and qemu, versions, "" then. Since the start: all else. findings counts a code once a
+# verdict; refusals, by the code that decided, are all guests refused; withheld are those that a
+# stricter mode would have refused. Each of durations counts those of the shorter ones too.
+# Members of group libvirt may call this as well.
+method GetMetrics() -> (
+  version: string,
+  libvirt: string,
+  qemu: string,
+  mode: string,
+  start_time: float,
+  libvirt_connected: bool,
+  snapshot_time: float,
+  snapshot_origin: string,
+  hypervisors: int,
+  problems: int,
+  verdicts: []VerdictCount,
+  findings: []FindingCount,
+  refusals: [string]int,
+  withheld: int,
+  durations: []DurationCount,
+  duration_count: int,
+  duration_sum_usec: int,
+  events: [string]int,
+  journal_lost: int
 )
 
 # The caller's user may not do that.
@@ -208,6 +243,7 @@ def verdict_from_dict(document: Mapping[str, Any]) -> Verdict:
             decision=Decision(document["decision"]),
             refused=_typed(document["refused"], bool),
             would_refuse=_typed(document["would_refuse"], bool),
+            leniency=_typed(document["leniency"], str),
             findings=findings,
             domain=_typed(document["domain"], str),
             uuid=_typed(document["uuid"], str),

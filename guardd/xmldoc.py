@@ -16,9 +16,9 @@ else:
 __all__ = [
     "MAX_XML",
     "Element",
-    "document_text",
     "escape",
     "format_xml",
+    "indented_xml",
     "parse_xml",
     "string_value",
 ]
@@ -64,6 +64,11 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
     return root
 
 
+def format_xml(element: Element) -> str:
+    """Give *element*, with the namespaces that it needs, as text without a declaration."""
+    return str(etree.tostring(element, encoding="unicode", with_tail=False))
+
+
 def string_value(element: Element) -> str:
     """All text inside *element*, as XPath's string() gives it."""
     return element.text or "" if len(element) == 0 else "".join(map(str, element.itertext()))
@@ -74,7 +79,7 @@ def escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
-def format_xml(element: Element, indent: str = "") -> str:
+def indented_xml(element: Element, indent: str = "") -> str:
     """Write *element* as libvirt writes XML: two spaces a level, single quotes; no line end.
 
     For elements that hold either text or other elements, as all of libvirt's do. Namespaces are
@@ -83,15 +88,10 @@ def format_xml(element: Element, indent: str = "") -> str:
     name = str(element.tag).rpartition("}")[2]
     words = "".join(f" {key}='{escape(value)}'" for key, value in _attributes(element))
     if len(element):
-        children = "".join(f"{format_xml(child, indent + '  ')}\n" for child in element)
+        children = "".join(f"{indented_xml(child, indent + '  ')}\n" for child in element)
         return f"{indent}<{name}{words}>\n{children}{indent}</{name}>"
     text = escape(element.text or "")
     return f"{indent}<{name}{words}>{text}</{name}>" if text else f"{indent}<{name}{words}/>"
-
-
-def document_text(root: Element) -> str:
-    """Give the whole document below *root* as text, as it was read but for what was changed."""
-    return etree.tostring(root, encoding="unicode")
 
 
 def _attributes(element: Element) -> list[tuple[str, str]]:

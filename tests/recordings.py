@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from guardd import cpu
 from guardd.cpu import CPUMap, load_map
+from guardd.cpu.definition import CPUDef, FeaturePolicy
 from guardd.facts.capabilities import parse_capabilities
-from guardd.facts.domcaps import parse_domcaps
+from guardd.facts.domcaps import Hypervisor, ModelSupport, Usable, parse_domcaps
 from guardd.facts.snapshot import HostSnapshot
 
 DATA = Path(__file__).parent / "data"
@@ -55,3 +57,30 @@ def recorded_host(name: str) -> HostSnapshot:
         for support in supported.guests
     }
     return replace(snapshot, machines=MappingProxyType(machines))
+
+
+def without(snapshot: HostSnapshot, *names: str) -> HostSnapshot:
+    """Give *snapshot* as of a host that has lost the features *names*, to an update say."""
+    host = snapshot.host_cpu
+    if host is not None:
+        # libvirt names the nearest model that the host still has, and lists what it has beyond
+        has = cpu.features(small_map(), snapshot.arch, host)
+        own = cpu.features(small_map(), snapshot.arch, CPUDef(model=host.model))
+        model = "Nehalem" if own & set(names) else host.model
+        listed = dict.fromkeys(sorted(has.difference(names)))
+        host = replace(host, model=model, features=MappingProxyType(listed))
+    hypervisors = tuple(_poorer(each, frozenset(names)) for each in snapshot.hypervisors)
+    return replace(snapshot, host_cpu=host, hypervisors=hypervisors)
+
+
+def _poorer(hypervisor: Hypervisor, names: frozenset[str]) -> Hypervisor:
+    models = {}
+    for name, model in hypervisor.models.items():
+        blocked = names & cpu.features(small_map(), hypervisor.arch, CPUDef(model=name))
+        models[name] = ModelSupport(usable=Usable.NO) if blocked else model
+    known = hypervisor.host_model
+    if known is None:
+        return hypervisor
+    off = dict.fromkeys(sorted(names), FeaturePolicy.DISABLE)
+    host_model = replace(known, features=MappingProxyType({**known.features, **off}))
+    return replace(hypervisor, host_model=host_model, models=MappingProxyType(models))

@@ -11,7 +11,7 @@ from guardd.config import KEYS, Config, parse_config
 from guardd.cpu.definition import Arch, CPUDef, CPUType, FeaturePolicy, Match, Mode
 from guardd.errors import BadConfig
 from guardd.judge.finding import Answer, Code, Enforcement
-from guardd.judge.policy import DEFAULT_RULES, Ceiling, Policy
+from guardd.judge.policy import DEFAULT_RULES, Ceiling, GuestMetadata, Policy
 from tests.recordings import ROOT
 
 SHIPPED = ROOT / "etc" / "cpu-guardd" / "guardd.toml"
@@ -123,7 +123,7 @@ def test_drop_ins() -> None:
 
     assert (Enforcement.OBSERVE, Answer.DENY) == (merged.policy.mode, merged.policy.on_cannot_tell)
     assert {
-        Code.SILENT_DOWNGRADE: Enforcement.WARN,
+        **DEFAULT_RULES,
         Code.MISSING_FEATURE: Enforcement.WARN,
         Code.EXTRA_FEATURE: Enforcement.OBSERVE,
     } == merged.policy.rules
@@ -138,7 +138,27 @@ def test_drop_ins() -> None:
     ) == merged.policy.ceilings
 
 
+@pytest.mark.parametrize("word", Enforcement)
+def test_on_revert(word: Enforcement) -> None:
+    """All that a mode can be."""
+    assert word is config(f'on_revert = "{word}"').policy.on_revert
+    assert Enforcement.WARN is config("").policy.on_revert
+
+
+@pytest.mark.parametrize("word", GuestMetadata)
+def test_guest_metadata(word: GuestMetadata) -> None:
+    """A later file may take it back."""
+    assert word is config(f'guest_metadata = "{word}"').policy.guest_metadata
+    assert GuestMetadata.IGNORE is config("").policy.guest_metadata
+
+
 MISTAKES = [
+    pytest.param('on_revert = "allow"', "1: 'on_revert' is 'allow', must be one of", id="revert"),
+    pytest.param(
+        "guest_metadata = true",
+        '1: \'guest_metadata\' is True, must be one of "ignore", "honour"',
+        id="guest metadata",
+    ),
     pytest.param('moode = "warn"', "1: unknown key 'moode', did you mean 'mode'?", id="key"),
     pytest.param(
         '\n\non-unavailable = "deny"',
@@ -310,6 +330,10 @@ def test_the_shipped_file_shows_the_defaults() -> None:
         uncommented.policy.mode,
         uncommented.policy.on_cannot_tell,
         uncommented.on_unavailable,
+    )
+    assert (Policy().on_revert, Policy().guest_metadata) == (
+        uncommented.policy.on_revert,
+        uncommented.policy.guest_metadata,
     )
     assert ["web1", "7d0a5d4e-30d5-4a4b-9a5f-9d3c8f6c2f0e"] == list(uncommented.policy.guests)
     assert [Arch.X86_64, Arch.PPC64] == [c.arch for c in uncommented.policy.ceilings]

@@ -17,6 +17,7 @@ from varlink import Client
 
 from guardd import files, wire
 from guardd.cpu import CPUMap
+from guardd.facts.snapshot import snapshot_to_json
 from guardd.probe.fingerprint import read_fingerprint
 from tests.hooked import Hook
 from tests.judge.table import UUID, cpu, domain
@@ -154,6 +155,7 @@ def test_nothing_is_known(place: Place) -> None:
         "snapshot_origin": "",
         "hypervisors": [],
         "verdicts": {"cannot-tell": 1},
+        "events": {},
     } == {key: value for key, value in status.items() if key not in ("version", "problems")}
 
 
@@ -170,6 +172,7 @@ def test_status(place: Place) -> None:
         "snapshot_origin": "libvirt",
         "hypervisors": [],  # the test driver tells of none
         "verdicts": {},
+        "events": {},
         "problems": [],
     } == {key: value for key, value in status.items() if key not in ("version", "snapshot_taken")}
 
@@ -184,7 +187,10 @@ def test_the_interface_is_what_it_says(known: Place) -> None:
         ):
             status = guard.GetStatus()
             reply = guard.Check(domain="web1", operation="prepare", xml=domain(BAD))
+            numbers = guard.GetMetrics()
 
+    assert [{"operation": "prepare", "decision": "deny", "count": 1}] == numbers["verdicts"]
+    assert 1 == numbers["durations"][-1]["count"]
     assert "kvm x86_64 pc-q35-7.2 /usr/bin/qemu-system-x86_64" in status["hypervisors"]
     assert reply["refused"]
     assert "missing-feature" == reply["verdict"]["findings"][0]["code"]
@@ -302,6 +308,39 @@ def test_reload_of_a_mistake(known: Place) -> None:
         problem for problem in broken["problems"] if "connect" not in problem
     ]
     assert 1 == len(mended["problems"])
+
+
+def test_a_pool_and_a_mistake_in_it(known: Place) -> None:
+    """Read with the configuration; a file that cannot be read keeps what was in force."""
+    pool = known.config.parent / files.POOL
+    pool.mkdir()
+    lost = replace(recorded_host("haswell"), hostname="far", hypervisors=())
+    (pool / "far.json").write_text(snapshot_to_json(lost))
+    with known.running(NOBODY_THERE) as daemon:
+        refused = daemon.check(domain(GOOD))
+        (pool / "far.json").write_text("{}")
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: any("far.json" in problem for problem in daemon.status()["problems"]))
+        still = daemon.check(domain(GOOD))
+        (pool / "far.json").unlink()
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: not daemon.check(domain(GOOD))["refused"])
+
+    assert refused["line"].startswith("cpu-guardd[outside-pool]: web1 needs kvm guests of x86_64")
+    assert still["refused"]
+
+
+def test_a_revert_is_told_from_an_arrival(known: Place) -> None:
+    """Only who has seen `migrate` or `restore` before can tell."""
+    in_force = domain(cpu("Haswell", "require hypervisor", attributes="check='full'"))
+    with known.running(NOBODY_THERE) as daemon:
+        revert = daemon.check(in_force)
+        daemon.check(in_force, operation="restore")
+        arrival = daemon.check(in_force)
+
+    assert (False, "warn") == (revert["refused"], revert["verdict"]["decision"])
+    assert revert["verdict"]["would_refuse"]
+    assert arrival["refused"]
 
 
 def test_on_unavailable_is_written_at_the_start(place: Place) -> None:

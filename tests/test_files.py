@@ -85,6 +85,20 @@ def test_no_snapshot(tmp_path: Path) -> None:
     assert files.kept_snapshot(tmp_path / "nowhere") is None
 
 
+def test_the_host_as_it_was(tmp_path: Path) -> None:
+    """Beside the one in force, neither in the other's place."""
+    assert files.kept_previous(tmp_path) is None
+
+    files.keep_previous(replace(HASWELL, hostname="before"), tmp_path)
+    files.keep_snapshot(HASWELL, tmp_path)
+
+    kept = files.kept_previous(tmp_path), files.read_snapshot(tmp_path / files.SNAPSHOT)
+    assert ["before", "haswell"] == [each.hostname for each in kept if each is not None]
+    (tmp_path / files.PREVIOUS).write_text("{}")
+    with pytest.raises(BadSnapshot):
+        files.kept_previous(tmp_path)
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"\0" * 4096])
 def test_a_bad_snapshot(data: bytes, tmp_path: Path) -> None:
     """What a crash or another program left."""

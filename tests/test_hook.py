@@ -115,6 +115,14 @@ def test_refused(hook: Hook) -> None:
         assert Outcome(1, "", LINE + "\n", 0.0) == hook.run()
 
 
+def test_a_restore_is_refused_at_its_prepare(hook: Hook) -> None:
+    """The daemon is asked, to know that it arrives; but libvirt would lose a managed save."""
+    with answering(hook.socket, reply(REFUSED)):
+        assert 0 == hook.run("web1", "restore", "begin", "-").status
+    with answering(hook.socket, reply(REFUSED)):
+        assert 1 == hook.run("web1", "prepare", "begin", "-").status
+
+
 @pytest.mark.parametrize("operation", ["prepare", "migrate", "restore"])
 def test_the_call(operation: str, hook: Hook) -> None:
     """What the daemon gets: a well-formed call with name, operation and XML."""

@@ -16,10 +16,11 @@ import pytest
 
 import guardd
 from guardd import __main__ as daemon
-from guardd import files, render, wire
+from guardd import files, hookfile, render, wire
 from guardd.config import KEYS, Config, parse_config
 from guardd.ctl import hook
 from guardd.ctl.main import main as cpu_guardctl
+from guardd.journal import Kind
 from guardd.judge.finding import Code, Decision, Operation, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +37,9 @@ EXPOSURE = 15  # tenths, of systemd-analyze security
 VERDICT = Verdict(
     domain="web1", operation=Operation.PREPARE, decision=Decision.ALLOW, refused=False
 )
+
+# what is said of guests besides verdicts
+OF_A_GUEST = {Kind.STAMP, Kind.DRIFT, Kind.ADVICE, Kind.DISAGREEMENT, Kind.UNASKED}
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -108,14 +112,28 @@ def test_page_is_complete(identifier: str) -> None:
 def test_page_names_only_fields_of_its_record(identifier: str) -> None:
     """A field that the record does not have would be shown as it is written here, with its @."""
     fields = {"MESSAGE"}
-    if identifier in render.MESSAGE_ID.values():
+    if identifier in {*render.MESSAGE_ID.values(), render.FITS}:
         fields |= set(render.journal_fields(VERDICT, 0))
+    elif identifier in OF_A_GUEST:
+        fields |= {"GUARDD_DOMAIN", "GUARDD_DOMAIN_UUID", "GUARDD_REPORT"}
     elif identifier in HOOK.read_text():
         fields |= hook_fields()
     headers, explanation = catalog()[identifier]
     named = set(re.findall(r"@([A-Z_]+)@", "\n".join([*headers, explanation])))
 
     assert set() == named - fields
+
+
+@pytest.mark.parametrize("code", Code)
+def test_each_finding_has_its_page(code: Code) -> None:
+    """The page names the guest, what was decided and why, and a command to run."""
+    headers, explanation = catalog()[render.MESSAGE_ID[code]]
+    is_advice = code in {Code.NEVER_MIGRATES, Code.NO_CHECK, Code.DEFAULT_CPU}
+
+    assert headers[0].startswith("Subject: Guest @GUARDD_DOMAIN@ ")
+    assert "\n@GUARDD_REPORT@\n" in explanation
+    assert is_advice or "@GUARDD_DECISION@" in explanation
+    assert re.search(r"^    (virsh|cpu-guardctl|journalctl|grep) ", explanation, re.MULTILINE)
 
 
 @needs("journalctl")
@@ -411,9 +429,10 @@ def test_hook_is_known_without_its_program(name: str) -> None:
     """The scripts know the hook by the words and at the places that cpu-guardctl knows it by."""
     script = (ROOT / f"debian/cpu-guardd.{name}").read_text()
 
-    assert hook.MARK in HOOK.read_bytes()[: hook.MARK_WITHIN]
-    assert f'"{hook.MARK.decode()}"' in script
-    assert all(str(hook.HOOKS / name) in script for name in (hook.MAIN, hook.DROP_IN))
+    assert hookfile.MARK in HOOK.read_bytes()[: hookfile.MARK_WITHIN]
+    assert f'"{hookfile.MARK.decode()}"' in script
+    names = (hookfile.MAIN, hookfile.DROP_IN)
+    assert all(str(hookfile.HOOKS / name) in script for name in names)
 
 
 def test_tools_are_pinned() -> None:
@@ -422,3 +441,96 @@ def test_tools_are_pinned() -> None:
     lines = [line for line in text.splitlines() if line[:1] != "#"]
 
     assert [line for line in lines if not re.fullmatch(r"[\w-]+==[\d.]+", line)] == []
+
+
+# -- metrics
+
+METRICS_SOCKET = ROOT / "systemd/cpu-guardd-metrics.socket"
+METRICS_UNITS = sorted(
+    path for path in (ROOT / "systemd").iterdir() if re.match(r"cpu-guardd-\w+\.", path.name)
+)
+METRICS_PAGE = ROOT / "docs/metrics.md"
+ALERTS = ROOT / "docs/prometheus-alerts.yml"
+
+
+@pytest.mark.parametrize("unit", METRICS_UNITS, ids=lambda unit: unit.name)
+def test_package_has_the_units_of_metrics(unit: Path) -> None:
+    """They are named after the package and after themselves, as debhelper wants it."""
+    link = ROOT / f"debian/cpu-guardd.{unit.name}"
+
+    assert link.resolve() == unit
+    assert f"{unit.stem}" in (ROOT / "debian/rules").read_text()
+
+
+@needs("systemd-analyze")
+def test_units_of_metrics_are_good_and_confined(tmp_path: Path) -> None:
+    """Systemd knows all their settings; those that serve are confined as the daemon is."""
+    for unit in METRICS_UNITS:
+        text = re.sub("^ExecStart=.*", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
+        (tmp_path / unit.name).write_text(text)
+    staged = sorted(tmp_path.iterdir())
+    verified = run("systemd-analyze", "verify", "--man=no", *staged)
+    measured = [
+        run(
+            *("systemd-analyze", "security", "--no-pager", "--offline=yes"),
+            *(f"--threshold={EXPOSURE}", unit),
+        )
+        for unit in staged
+        if unit.suffix == ".service"
+    ]
+
+    assert (verified.returncode, verified.stdout) == (0, "")
+    assert [0, 0] == [one.returncode for one in measured]
+
+
+def test_metrics_are_for_this_host_only() -> None:
+    """One address, everywhere the same."""
+    address = settings(METRICS_SOCKET)["ListenStream"]
+
+    assert address.startswith("127.0.0.1:")
+    assert f"http://{address}/metrics" in METRICS_PAGE.read_text()
+    assert f'targets: ["{address}"]' in METRICS_PAGE.read_text()
+    assert f"http://{address}/metrics" in man_words("cpu-guardd.8")
+
+
+def metric_names(text: str) -> set[str]:
+    """Find names of metrics in *text*; those of a histogram's series as the histogram's."""
+    found = re.findall(r"\bcpu_guardd_[a-z_]+\b", text)
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
+
+
+def test_metrics_are_documented() -> None:
+    """Each family has its row, and neither the page nor an alert names one that there is not."""
+    pytest.importorskip("prometheus_client")
+    from guardd.metrics import exposition  # noqa: PLC0415 (it needs that package)
+    from tests.test_metrics import numbers  # noqa: PLC0415 (it needs that package)
+
+    there = metric_names(exposition(numbers()).decode())
+    rows = set(re.findall(r"^\| `(cpu_guardd_\w+)`", METRICS_PAGE.read_text(), re.MULTILINE))
+
+    assert there == rows
+    assert metric_names(METRICS_PAGE.read_text()) <= there
+    assert metric_names(ALERTS.read_text()) <= there
+
+
+def test_events_are_documented() -> None:
+    """Each event that has a series from the start is explained."""
+    pytest.importorskip("prometheus_client")
+    from guardd.metrics import EVENTS  # noqa: PLC0415 (it needs that package)
+
+    text = METRICS_PAGE.read_text().partition("| event | |")[2].partition("\n\n")[0]
+
+    assert set(EVENTS) == set(re.findall(r"`(\w+)`", text))
+    assert set(re.findall(r'event="(\w+)"', ALERTS.read_text())) <= set(EVENTS)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_alerts_are_good() -> None:
+    """Prometheus takes the rules, and they say what they should."""
+    cases = ROOT / "tests/data/prometheus-alerts-test.yml"
+
+    checked = run("promtool", "check", "rules", ALERTS)
+    tested = run("promtool", "test", "rules", cases)
+
+    assert checked.returncode == 0, checked.stdout
+    assert tested.returncode == 0, tested.stdout

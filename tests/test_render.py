@@ -10,6 +10,7 @@ from guardd.journal import Kind
 from guardd.judge.finding import Code, Decision, Enforcement, Finding, Operation, Verdict
 from guardd.render import (
     FIELD_LENGTH,
+    FITS,
     MESSAGE_ID,
     REPORTED_LENGTH,
     SHOWN_LENGTH,
@@ -207,6 +208,8 @@ VERDICTS = st.builds(
     operation=st.sampled_from(Operation),
     decision=st.sampled_from(Decision),
     refused=st.booleans(),
+    would_refuse=st.booleans(),
+    leniency=NASTY,
     findings=st.lists(
         st.builds(
             Finding, st.sampled_from(Code), NASTY, NASTY, NASTY, st.sampled_from(Enforcement)
@@ -235,6 +238,7 @@ def test_nothing_gets_through_to_a_report(given_verdict: Verdict) -> None:
         given_verdict,
         domain="x",
         guest_cpu=given_verdict.guest_cpu and "x",
+        leniency=given_verdict.leniency and "x",
         findings=tuple(
             replace(f, subject="x", sentence="x", hint=f.hint and "x")
             for f in given_verdict.findings
@@ -263,13 +267,15 @@ def test_journal_fields() -> None:
 
     assert {
         "MESSAGE": hook_line(verdict(*MISSING[:2])),
-        "MESSAGE_ID": "9f6d4d0cbbcc46ab8e3c4a42fdc0dcd8",
+        "MESSAGE_ID": "16b59cee2a5647ce8470d5eed12ce818",
         "PRIORITY": "3",
         "GUARDD_DOMAIN": "web1",
         "GUARDD_DOMAIN_UUID": "7d0a5d4e-30d5-4a4b-9a5f-9d3c8f6c2f0e",
         "GUARDD_OPERATION": "prepare",
         "GUARDD_DECISION": "deny",
         "GUARDD_REFUSED": "yes",
+        "GUARDD_WOULD_REFUSE": "no",
+        "GUARDD_LENIENCY": "",
         "GUARDD_FINDINGS": "missing-feature:avx512f missing-feature:avx512bw",
         "GUARDD_GUEST_CPU": "Skylake-Server",
         "GUARDD_HOST_CPU": "Haswell, KVM",
@@ -293,7 +299,41 @@ def test_each_decision_has_its_record(decision: Decision, priority: str, refused
     fields = journal_fields(verdict(decision=decision), 0)
 
     assert (priority, refused) == (fields["PRIORITY"], fields["GUARDD_REFUSED"])
-    assert MESSAGE_ID[decision] == fields["MESSAGE_ID"]
+    assert FITS == fields["MESSAGE_ID"]
+
+
+@pytest.mark.parametrize("code", Code)
+def test_each_finding_has_its_message_id(code: Code) -> None:
+    """journalctl -x shows the page of what decided."""
+    given = verdict((Code.SILENT_DOWNGRADE, "a"), (code, "b"), decision=Decision.DENY)
+    modes = [Enforcement.WARN, Enforcement.ENFORCE]
+    findings = tuple(replace(f, mode=m) for f, m in zip(given.findings, modes, strict=True))
+    decision = Decision.CANNOT_TELL if code.is_doubt else Decision.DENY
+    fields = journal_fields(replace(given, findings=findings, decision=decision), 0)
+
+    assert MESSAGE_ID[code] == fields["MESSAGE_ID"]
+
+
+def test_a_veto_that_was_none() -> None:
+    """Line, report and journal say that the guest was let through, and why."""
+    given = replace(
+        verdict(*MISSING[:1], decision=Decision.WARN), would_refuse=True, leniency="the\nreason"
+    )
+    line, lines = hook_line(given), report(given).splitlines()
+
+    assert line.endswith(f"lacks it; let through, enforce would refuse{SEE}")
+    assert "web1: prepare allowed (warn)" == lines[0]
+    assert "  would be refused in mode enforce: the\\nreason" == lines[1]
+    assert "yes" == journal_fields(given, 0)["GUARDD_WOULD_REFUSE"]
+
+
+def test_a_report_with_many_sentences_ends() -> None:
+    """A pool may lack hundreds of features."""
+    given = verdict(*[(Code.OUTSIDE_POOL, f"f{n}") for n in range(50)], sentence="host b lacks it")
+
+    assert ["    host b lacks it", "    and 38 more", "    a hint"] == report(given).splitlines()[
+        -3:
+    ]
 
 
 def test_findings_are_words_without_blanks() -> None:
@@ -305,11 +345,11 @@ def test_findings_are_words_without_blanks() -> None:
 
 def test_message_ids_are_all_different() -> None:
     """Each has a page of its own in the message catalog."""
-    ids = [*MESSAGE_ID.values(), *Kind]
+    ids = [*MESSAGE_ID.values(), FITS, *Kind]
 
     assert len(ids) == len(set(ids))
     assert {32} == {len(word) for word in ids}
-    assert set(Decision) == set(MESSAGE_ID)
+    assert set(Code) == set(MESSAGE_ID)
 
 
 @pytest.mark.parametrize("asked", [cpu("Skylake-Server"), cpu("Nehalem"), mode("host-model"), ""])

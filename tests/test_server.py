@@ -401,9 +401,29 @@ def test_a_caller_that_left(tmp_path: Path) -> None:
             connection.sendall(CHECK_CALL)
         await exchange(path, call("io.cpuguardd.Guard.Check", {**CHECK, "domain": "web2"}))
 
-    run(tmp_path, talk, methods={"Check": Method(remember, is_privileged=True)})
+    missed: list[str] = []
+    method = Method(remember, is_privileged=True, missed=lambda call: missed.append(call["domain"]))
+    run(tmp_path, talk, methods={"Check": method})
 
-    assert ["web2"] == judged
+    assert (["web2"], [CHECK["domain"]]) == (judged, missed)
+
+
+@pytest.mark.parametrize(
+    ("frame", "uid"),
+    [
+        (b"{", 0),
+        (b'{"method":"io.cpuguardd.Guard.Nothing"}', 0),
+        (b'{"method":"org.varlink.service.GetInfo"}', 0),
+        (CHECK_CALL[:-1], 12345),
+    ],
+)
+def test_nothing_to_note(frame: bytes, uid: int) -> None:
+    """What is no call, or nobody's business, is not noted; nor does it do any harm."""
+    missed: list[Mapping[str, Any]] = []
+    server = Server({"Check": Method(check, is_privileged=True, missed=missed.append)}, 0)
+    server.note_missed(frame, Peer(1, uid, uid))
+
+    assert [] == missed
 
 
 def test_an_oversize_message(tmp_path: Path) -> None:

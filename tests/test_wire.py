@@ -266,8 +266,12 @@ def test_the_interface_description() -> None:
     assert {
         "Finding",
         "Verdict",
+        "VerdictCount",
+        "FindingCount",
+        "DurationCount",
         "Check",
         "GetStatus",
+        "GetMetrics",
         "NotPermitted",
         "BadRequest",
         "Internal",

@@ -5,7 +5,7 @@ Pure but for the map: `load_map` is given a function that reads its files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,7 @@ from guardd.errors import (
     InvalidCPU,
     InvalidCPUData,
     NoModel,
+    UnknownFeature,
     UnsupportedArch,
     UnsupportedModel,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "parse_cpu_data",
     "same_family",
     "translate",
+    "unknown_features",
     "update",
     "update_live",
     "validate_features",
@@ -388,6 +390,17 @@ def validate_features(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> None:
     driver = driver_for(arch)
     if driver.validate_features is not None:
         driver.validate_features(cpu_map.part(driver), cpu)
+
+
+def unknown_features(cpu_map: CPUMap, arch: Arch, names: Iterable[str]) -> frozenset[str]:
+    """Give those of *names* that the map does not have; raises UnsupportedArch or BrokenMap."""
+    unknown = []
+    for name in names:
+        try:
+            validate_features(cpu_map, arch, CPUDef(features=MappingProxyType({name: None})))
+        except UnknownFeature:
+            unknown.append(name)
+    return frozenset(unknown)
 
 
 def vendor_for_model(cpu_map: CPUMap, arch: Arch, model: str) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from guardd import files, render, wire
-from guardd.config import parse_config
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.ctl.common import (
     DECISION_EXIT,
@@ -19,65 +20,130 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
-from guardd.ctl.known import guest_text, host_snapshot
+from guardd.ctl.completion import Guest
+from guardd.ctl.known import guest_as_sent, guest_text, host_snapshot
+from guardd.ctl.prospect import prospects, show_prospects
+from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
-from guardd.facts.domain import parse_domain
+from guardd.facts.domain import parse_domain, trim_domain
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
-from guardd.judge.finding import CheckRequest, Decision, Operation
+from guardd.judge.advice import advise
+from guardd.judge.arrival import arrival_requests
+from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
 from guardd.probe.revision import read_revision
+from guardd.xmldoc import parse_xml
 
 STDIN = "-"
 
 
 @click.command()
-@click.argument("guest", metavar="GUEST|FILE")
+@click.argument("guest", metavar="GUEST|FILE", type=Guest(or_file=True))
+@click.option(
+    "--on",
+    "destinations",
+    metavar="URI|FILE",
+    type=SourceType(),
+    multiple=True,
+    help="Ask that host instead of this one; may be given many times.",
+)
 @click.option(
     "--operation",
     type=click.Choice(list(Operation)),
-    default=Operation.PREPARE.value,
-    show_default=True,
-    help="Judge as for a start, an incoming migration or a restore.",
+    help="Judge as for a start (prepare, the default), an incoming migration or a restore.",
 )
 @config_option
 @state_option
 @cpu_map_option
 @json_option
 @shown_errors
-def check(
-    guest: str, operation: str, config: Path, state: Path, cpu_map: CPUMap, *, as_json: bool
+def check(  # noqa: PLR0913 (its options)
+    guest: str,
+    destinations: Sequence[Source],
+    operation: str | None,
+    config: Path,
+    state: Path,
+    cpu_map: CPUMap,
+    *,
+    as_json: bool,
 ) -> None:
     """Say whether GUEST, or the domain in FILE ("-": stdin), can start on this host.
 
     GUEST is a name, UUID or id. A running guest is judged by the CPU that it really has. Neither
     the daemon nor libvirt need to run: this host is known by the snapshot that the daemon keeps.
+    Of a definition it also tells what it will lead to: a guest that could never migrate, and such.
 
-    Exit status: 0 it can, 1 it would be refused, 3 it cannot be told.
+    With --on, whether it can go to other hosts: libvirt URIs as virsh migrate takes them, or
+    copies of their snapshot.json. Their guards are asked by way of ssh, else their libvirt. A
+    running guest is judged as its migration would be, any other as its start there.
+
+    Exit status: 0 it can, 1 it would be refused, 3 it cannot be told. With several hosts: 0 it can
+    go to all of them, 1 one of them would refuse it, 3 else.
     """
     text = _domain_text(guest)
+    if destinations:
+        requests = _requests_elsewhere(guest, text, operation)
+        sys.exit(show_prospects(prospects(destinations, requests, cpu_map), as_json=as_json))
     try:
-        name = parse_domain(text).name
+        read = parse_domain(text)
+        name, runs = read.name, read.runs
     except GuardError:
-        name = guest  # the verdict will say what is wrong with the XML
-    request = CheckRequest(domain=name, operation=Operation(operation), xml=text)
-    rules, snapshot = parse_config(files.config_files(config)), host_snapshot(state)
+        name, runs = guest, False  # the verdict will say what is wrong with the XML
+    # one that runs is judged as if it arrived, by the CPU that it has; else it would be a start
+    wanted = Operation(operation or Operation.PREPARE)
+    request = CheckRequest(domain=name, operation=wanted, xml=text, arrives=runs)
+    (rules, _), snapshot = files.read_config(config), host_snapshot(state)
     cpu_map = match_pvr(cpu_map, rules.pvr)
     if rules.pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     verdict = judge(request, snapshot, rules.policy, cpu_map)
+    advice: list[Finding] = []
+    if _is_definition(text) and request.operation is Operation.PREPARE:
+        advised = advise(parse_domain(text), verdict, snapshot, rules.policy, cpu_map)
+        advice = [finding for finding in advised if finding not in verdict.findings]
     if as_json:
-        print_json(wire.verdict_to_dict(verdict))
+        document = wire.verdict_to_dict(verdict)
+        print_json({**document, "advice": [asdict(finding) for finding in advice]})
     else:
         click.echo(render.report(verdict))
         if verdict.decision is Decision.ALLOW and not verdict.findings:
             click.echo("  nothing stands against it")
+        for line in ["advice:", *render.advice_lines(verdict, advice)] if advice else []:
+            click.echo(line)
     sys.exit(DECISION_EXIT[verdict.decision])
+
+
+def _is_definition(text: str) -> bool:
+    """Whether *text* is what a guest is started from; that of one which runs has an id."""
+    try:
+        parse_domain(text)
+        return parse_xml(text, what="domain").get("id") is None
+    except GuardError:
+        return False
+
+
+def _requests_elsewhere(guest: str, text: str, operation: str | None) -> Sequence[CheckRequest]:
+    """Give what another host is asked of the guest with the XML *text*, and no more than it needs.
+
+    Raises what `parse_domain` raises: what cannot be read here need not be sent.
+    """
+    read, trimmed = parse_domain(text), trim_domain(text)
+    if operation is not None or not read.runs:
+        wanted = Operation(operation or Operation.PREPARE)
+        return [CheckRequest(domain=read.name, operation=wanted, xml=trimmed, arrives=read.runs)]
+    as_sent = None if _is_file(guest) else guest_as_sent(guest)
+    sent = trimmed if as_sent is None else trim_domain(as_sent)
+    return arrival_requests(read.name, as_sent=sent, in_force=trimmed)
+
+
+def _is_file(guest: str) -> bool:
+    return guest == STDIN or "/" in guest or Path(guest).is_file()
 
 
 def _domain_text(guest: str) -> str:
     if guest == STDIN:
         return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    if "/" not in guest and not Path(guest).is_file():
+    if not _is_file(guest):
         return guest_text(guest)
     try:
         return Path(guest).read_bytes().decode("utf-8", "surrogateescape")

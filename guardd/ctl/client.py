@@ -12,13 +12,18 @@ from guardd.errors import BadRequest, DaemonUnreachable
 SECONDS = 5.0
 
 
-def call(method: str, parameters: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """Give the reply's parameters; raises DaemonUnreachable, BadRequest for an error reply."""
+def call(
+    method: str, parameters: Mapping[str, Any], path: str, *, seconds: float = SECONDS
+) -> Mapping[str, Any]:
+    """Give the reply's parameters; raises DaemonUnreachable, BadRequest for an error reply.
+
+    *seconds*: for each step of the way.
+    """
     message = wire.format_call(f"{wire.INTERFACE}.{method}", parameters)
     reply = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(SECONDS)
+            connection.settimeout(seconds)
             connection.connect(path)
             connection.sendall(message)
             while not reply.endswith(b"\0"):

@@ -8,12 +8,13 @@ import click
 
 from guardd import journal
 from guardd.ctl.common import Exit, json_option, print_json, shown_errors
+from guardd.ctl.completion import Guest
 
 LAST = "last"
 
 
 @click.command()
-@click.argument("guest", metavar="GUEST|last")
+@click.argument("guest", metavar="GUEST|last", type=Guest(LAST))
 @json_option
 @shown_errors
 def explain(guest: str, *, as_json: bool) -> None:

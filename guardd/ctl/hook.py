@@ -4,118 +4,57 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import click
 
-import guardd
+from guardd.ctl import selinux
 from guardd.ctl.common import Exit, json_option, print_json, shown_errors
 from guardd.errors import GuardError
+from guardd.hookfile import DROP_IN, HOOKS, State, describe, places, program
 
-HOOKS = Path("/etc/libvirt/hooks")
-MAIN, DROP_IN = "qemu", "qemu.d/50-cpu-guardd"
-MARK = b"libvirt's hook of cpu-guardd"  # stands in our file's second line
-MARK_WITHIN = 256  # bytes
 MODE = 0o755
 LIBVIRT_UNITS = ("libvirtd.service", "virtqemud.service")
 RELOAD_SECONDS = 20
 
-
-class State(StrEnum):
-    """What stands at a place."""
-
-    ABSENT = "absent"
-    FOREIGN = "foreign"
-    CURRENT = "current"
-    OUTDATED = "outdated"
-    NOT_EXECUTABLE = "not executable"
+_TAKEN = (State.FOREIGN, State.UNREADABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A file that libvirt would run as a hook, and what it is to us."""
-
-    path: Path
-    state: State
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether cpu-guardd put it there."""
-        return self.state not in (State.ABSENT, State.FOREIGN)
-
-
-def program() -> bytes:
-    """Give the hook's text as this version ships it; raises GuardError."""
-    package = Path(guardd.__file__).resolve().parent
-    checkout = package.parent / "hooks/qemu"
-    prefix = Path("/usr/local") if package.is_relative_to("/usr/local") else Path("/usr")
-    for path in (checkout, prefix / "share/cpu-guardd/hook"):
-        if path.is_file():
-            return path.read_bytes()
-    raise GuardError("the hook program is missing", hint="reinstall cpu-guardd")
-
-
-def places(root: Path = HOOKS) -> list[Place]:
-    """Look at both places below *root* where the hook can stand."""
-    return [Place(root / name, _state(root / name)) for name in (MAIN, DROP_IN)]
-
-
-def _state(path: Path) -> State:
-    try:
-        text = path.read_bytes()
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return State.FOREIGN if path.is_symlink() else State.ABSENT
-    except OSError:
-        return State.FOREIGN
-    if MARK not in text[:MARK_WITHIN]:
-        return State.FOREIGN
-    if not mode & stat.S_IXUSR:
-        return State.NOT_EXECUTABLE
-    return State.CURRENT if text == program() else State.OUTDATED
-
-
-def describe(found: Iterable[Place]) -> list[str]:
-    """Say in a line each what stands where; and when nothing of ours does, that."""
-    found = list(found)
-    lines = [f"{place.path}: {place.state}" for place in found if place.is_ours]
-    others = [f"{p.path}: of another program" for p in found if p.state is State.FOREIGN]
-    missing = [] if lines else ["not installed, see `cpu-guardctl hook install`"]
-    return [*lines, *missing, *others]
-
-
-def install_hook(root: Path = HOOKS) -> Path:
+def install_hook(root: Path = HOOKS, selinuxfs: Path | None = None) -> Path:
     """Put the hook where no other is, or bring ours up to date; give its path.
 
-    Raises GuardError where another's file stands in both places, or nothing can be written.
+    Where SELinux is on, it goes to the name that is ours alone: labels go by names, and the one of
+    qemu may be anybody's. `selinuxfs` None: labels do not matter below *root*.
+
+    Raises GuardError where another's file stands in the way, nothing can be written, or libvirt
+    would not be let run it.
     """
     main, drop_in = places(root)
-    if drop_in.is_ours:
+    has_labels = selinuxfs is not None and selinux.is_on(selinuxfs)
+    if drop_in.is_ours or has_labels:
         target = drop_in
-    elif main.state is not State.FOREIGN:
+    elif main.state not in _TAKEN:
         target = main
     else:
         target = drop_in
-    if target.state is State.FOREIGN:
+    if target.state in _TAKEN:
         raise GuardError(
             f"{target.path} is another program's", hint="move it aside; it is not overwritten"
         )
     try:
-        _write(target.path, program())
+        _write(target.path, program(), selinuxfs)
+        if has_labels and main.is_ours:
+            main.path.unlink()
     except OSError as exc:
         raise GuardError(f"cannot write {target.path}: {exc.strerror}") from exc
     return target.path
 
 
-def _write(path: Path, text: bytes) -> None:
-    """Replace *path* in one step: libvirt may run it at any time."""
+def _write(path: Path, text: bytes, selinuxfs: Path | None) -> None:
+    """Replace *path* in one step: libvirt may run it at any time, so it has its label before."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     # no hook of libvirt's has a name that begins with a dot
     descriptor, temporary = tempfile.mkstemp(prefix=".cpu-guardd-", dir=path.parent)
@@ -123,10 +62,22 @@ def _write(path: Path, text: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text)
             os.fchmod(file.fileno(), MODE)
+        if selinuxfs is not None and selinux.is_on(selinuxfs):
+            selinux.restore_label(Path(temporary))
+            _insist_on_label(Path(temporary), selinuxfs)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _insist_on_label(path: Path, selinuxfs: Path) -> None:
+    """Raise GuardError where guests could start no more: libvirt refuses what it cannot ask."""
+    if selinux.is_enforcing(selinuxfs) and selinux.type_of(path) != selinux.HOOK_TYPE:
+        raise GuardError(
+            "SELinux would keep libvirt from running the hook, and every guest from starting",
+            hint="install the package cpu-guardd-selinux first; see docs/security-modules.md",
+        )
 
 
 def remove_hook(root: Path = HOOKS) -> list[Path]:
@@ -190,11 +141,12 @@ def hook() -> None:
 def install(root: Path, *, as_json: bool) -> None:
     """Put the hook in its place and make libvirt notice it.
 
-    Where /etc/libvirt/hooks/qemu is another program's, qemu.d/50-cpu-guardd is used beside it.
+    Where /etc/libvirt/hooks/qemu is another program's, qemu.d/50-cpu-guardd is used beside it; it
+    is used where SELinux is on as well.
 
     Exit status: 0 done, 3 it could not be installed.
     """
-    path = install_hook(root)
+    path = install_hook(root, selinux.SELINUXFS if root == HOOKS else None)
     noticed = reload_libvirt() if root == HOOKS else []
     if as_json:
         print_json({"installed": str(path), "libvirt": noticed})

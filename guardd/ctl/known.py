@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
+from guardd.facts.states import GuestState, defined_state
 from guardd.kept import kept_host
 from guardd.libvirtconn import Connection
 from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
@@ -20,11 +22,19 @@ URI = "qemu:///system"
 DEFINITIONS = Path("/etc/libvirt/qemu")
 
 
+def uri() -> str:
+    """Give the libvirt that is asked: the user's choice, or the host's own."""
+    return os.environ.get("LIBVIRT_DEFAULT_URI", URI)
+
+
 @contextmanager
-def connected() -> Iterator[Connection]:
-    """Open a read-only connection; raises LibvirtFailed."""
+def connected(*, read_only: bool = True) -> Iterator[Connection]:
+    """Open a connection; raises LibvirtFailed.
+
+    A read-only one is told neither domain capabilities nor what a migration would send.
+    """
     libvirtconn.silence_stderr()
-    connection = libvirtconn.open_connection(os.environ.get("LIBVIRT_DEFAULT_URI", URI))
+    connection = libvirtconn.open_connection(uri(), read_only=read_only)
     try:
         yield connection
     finally:
@@ -41,7 +51,7 @@ def host_snapshot(directory: Path = files.STATE_DIRECTORY) -> HostSnapshot:
 
 def _fresh_snapshot() -> HostSnapshot:
     try:
-        with connected() as connection:
+        with connected(read_only=False) as connection:
             snapshot, keys = learn_host(connection)
             for key in keys:
                 try:
@@ -69,6 +79,48 @@ def guest_text(guest: str) -> str:
             return _read(definition)
         hint = "see `virsh list --all`; a file is taken when its name has a '/' or it exists here"
         raise LibvirtFailed(str(exc), hint=hint) from exc
+
+
+def guest_as_sent(guest: str) -> str | None:
+    """Give the domain XML that a migration of the running *guest* would send.
+
+    None for one that does not run, and where libvirt does not give it to this user.
+    """
+    try:
+        with connected(read_only=False) as connection:
+            return libvirtconn.guest_as_sent(connection, guest)
+    except LibvirtFailed:
+        return None
+
+
+def guest_states(definitions: Path = DEFINITIONS) -> tuple[list[GuestState], str]:
+    """Give all states of all guests here, from libvirt; where it does not answer, from its files.
+
+    The second value says what is missing then, "" for nothing. Raises LibvirtFailed where the
+    files cannot be read either.
+    """
+    try:
+        with connected() as connection:
+            return list(libvirtconn.guest_states(connection)), ""
+    except LibvirtFailed as exc:
+        states = _defined_states(definitions, exc)
+        return states, (
+            f"{exc}; only the definitions below {definitions} were judged, no guest that runs, is"
+            " saved or has a snapshot"
+        )
+
+
+def _defined_states(definitions: Path, away: LibvirtFailed) -> list[GuestState]:
+    try:
+        paths = sorted(path for path in definitions.iterdir() if path.suffix == ".xml")
+    except OSError as exc:
+        problem = f"{away}; and {definitions} cannot be read: {exc.strerror}"
+        raise LibvirtFailed(problem, hint="start libvirt, or run it as root") from exc
+    states = []
+    for path in paths:
+        with contextlib.suppress(GuardError):
+            states.append(defined_state(_read(path)))
+    return states
 
 
 def _read(path: Path) -> str:

@@ -9,14 +9,33 @@ from guardd.ctl.baseline import baseline
 from guardd.ctl.check import check
 from guardd.ctl.compare import compare
 from guardd.ctl.decode import decode
+from guardd.ctl.drift import drift
 from guardd.ctl.explain import explain
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
+from guardd.ctl.metrics import metrics
 from guardd.ctl.models import models
+from guardd.ctl.preflight import preflight
+from guardd.ctl.replay import replay
 from guardd.ctl.status import status
 from guardd.ctl.update import update
 
-COMMANDS = (baseline, check, compare, decode, explain, hook, host, models, status, update)
+COMMANDS = (
+    baseline,
+    check,
+    compare,
+    decode,
+    drift,
+    explain,
+    hook,
+    host,
+    metrics,
+    models,
+    preflight,
+    replay,
+    status,
+    update,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,7 +10,7 @@ import click
 from guardd import wire
 from guardd.ctl.client import call
 from guardd.ctl.common import json_option, print_json, shown_errors
-from guardd.ctl.hook import describe, places
+from guardd.hookfile import describe, places
 
 
 @click.command()
@@ -35,6 +35,8 @@ def status(path: str, *, as_json: bool) -> None:
 
 def _lines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
     verdicts = ", ".join(f"{n} {word}" for word, n in sorted(answer["verdicts"].items()))
+    # absent from the answer of a daemon that was not restarted since an upgrade
+    noticed = ", ".join(f"{n} {word}" for word, n in sorted(answer.get("events", {}).items()))
     known = answer["snapshot_taken"]
     return [
         ("Daemon", f"cpu-guardd {answer['version']}, mode {answer['mode']}"),
@@ -42,5 +44,6 @@ def _lines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Host", f"{answer['snapshot_origin']} snapshot of {known}" if known else "not known"),
         *(("Knows", hypervisor) for hypervisor in answer["hypervisors"]),
         ("Verdicts", verdicts or "none since its start"),
+        ("Noticed", noticed or "nothing since its start"),
         *(("Problem", problem) for problem in answer["problems"]),
     ]

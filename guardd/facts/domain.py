@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType
 from guardd.cpu.edit import edit_cpu
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import BadStamp, InvalidDomain
-from guardd.facts.stamp import Stamp, find_stamp
-from guardd.xmldoc import Element, document_text, format_xml, parse_xml, string_value
+from guardd.facts.stamp import NAMESPACE, Stamp, find_stamp
+from guardd.xmldoc import Element, format_xml, indented_xml, parse_xml, string_value
 
 # <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
 POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
+
+# all that `parse_domain` looks at: the root's attributes, and below it
+_ROOT_READ = ("type", "id")
+_READ = (
+    *("name", "uuid", "os/type", "cpu", "clock/timer[@name='tsc']", "devices/emulator"),
+    *(f".//{{{namespace}}}*" for namespace in (NAMESPACE, POLICY_NAMESPACE)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +30,8 @@ class Guest:
     `virt_type` is libvirt's domain/@type ("kvm", "qemu"). `cpu` is None without <cpu>.
     `tsc_frequency` is that of its tsc timer, Hz. `stamp` is its birth record; `stamp_problem` says
     why one that it has cannot be relied on. `wanted_mode` is what its own metadata wants done about
-    findings, as written there.
+    findings, as written there. `runs`: the document is of a guest that libvirt runs; at a hook's
+    `prepare` it may be of one that is about to.
     """
 
     name: str
@@ -36,6 +45,7 @@ class Guest:
     stamp: Stamp | None = None
     stamp_problem: str = ""
     wanted_mode: str = ""
+    runs: bool = False
 
 
 def parse_domain(text: str | bytes) -> Guest:
@@ -75,6 +85,7 @@ def parse_domain(text: str | bytes) -> Guest:
         stamp=stamp,
         stamp_problem=stamp_problem,
         wanted_mode=_wanted_mode(domain),
+        runs="id" in domain.attrib,
     )
 
 
@@ -96,21 +107,49 @@ def _wanted_mode(domain: Element) -> str:
     return "" if element is None else element.get("mode", "")
 
 
-def with_cpu(text: str | bytes, cpu: CPUDef | None) -> tuple[str, str, str]:
-    """Give the domain document *text* with another <cpu>, None for none at all.
+def trim_domain(text: str | bytes) -> str:
+    """Give the domain *text* with nothing in it but what `parse_domain` reads.
 
-    Gives the whole document, the <cpu> element before and the one after, as libvirt writes them,
-    "" for none. Raises MalformedXML.
+    For another host: disks, passwords and addresses are none of its business. Raises MalformedXML.
+    """
+    domain = parse_xml(text, what="domain")
+    read = [element for path in _READ for element in domain.findall(path)]
+    whole = {each for element in read for each in element.iter()}
+    way = {each for element in read for each in element.iterancestors()} - whole
+    for element in way:
+        kept = _ROOT_READ if element is domain else ()
+        for child in [child for child in element if child not in whole | way]:
+            element.remove(child)
+        for child in element:
+            child.tail = None
+        element.text = None
+        for name in set(element.attrib) - set(kept):
+            del element.attrib[name]
+    return format_xml(domain)
+
+
+class Rewritten(NamedTuple):
+    """A domain document with another <cpu>, and that element before and after, "" for none."""
+
+    domain: str
+    before: str
+    after: str
+
+
+def rewrite_cpu(text: str | bytes, cpu: CPUDef | None) -> Rewritten:
+    """Give the domain document *text* with the <cpu> that *cpu* says, None for none at all.
+
+    What *cpu* knows nothing of, such as NUMA cells, stays. Raises MalformedXML.
     """
     domain = parse_xml(text, what="domain")
     element = domain.find("cpu")
-    before = "" if element is None else format_xml(element)
+    before = "" if element is None else indented_xml(element)
     if cpu is None:
         if element is not None:
             domain.remove(element)
-        return document_text(domain), before, ""
+        return Rewritten(format_xml(domain), before, "")
     if element is None:
         element = domain.makeelement("cpu")
         domain.append(element)
     edit_cpu(element, cpu)
-    return document_text(domain), before, format_xml(element)
+    return Rewritten(format_xml(domain), before, indented_xml(element))

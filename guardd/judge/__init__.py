@@ -13,16 +13,27 @@ from guardd.facts.snapshot import HostSnapshot, Origin
 from guardd.judge.case import Case, Rule
 from guardd.judge.ceiling import judge_ceiling
 from guardd.judge.compatibility import judge_compatibility
-from guardd.judge.finding import CheckRequest, Code, Finding, Verdict
-from guardd.judge.policy import Policy, apply_policy, bound_for, lenient
+from guardd.judge.finding import CheckRequest, Code, Decision, Enforcement, Finding, Verdict
+from guardd.judge.history import judge_history
+from guardd.judge.limits import judge_limits, judge_seen_limits
+from guardd.judge.policy import Policy, apply_policy, bound_for, bounded, lenient
+from guardd.judge.pool import judge_pool
 from guardd.judge.reference import Reference, build_reference, find_hypervisor
+from guardd.judge.revert import LENIENCY, is_revert, shows_cpu_in_force
 from guardd.judge.stage import stage_of
+from guardd.judge.stamp import heed_stamp, with_stamped_cpu
 from guardd.judge.support import judge_support
 
-__all__ = ["judge", "judge_failed"]
+__all__ = ["judge", "judge_failed", "judge_later"]
 
-RULES: tuple[Rule, ...] = (judge_compatibility, judge_ceiling)
+# of what the guest's definition asks for
+RULES: tuple[Rule, ...] = (judge_compatibility, judge_ceiling, judge_limits, judge_pool)
+# of what the guest has seen since it booted, by its stamp
+STAMP_RULES: tuple[Rule, ...] = (judge_history, judge_seen_limits)
 
+# why a verdict was held back, whatever the mode
+STALE = "this host has changed since the snapshot that is known of it"
+OTHER_EMULATOR = "what is known is of another emulator than the guest's"
 _HINT_NO_SNAPSHOT = "see `cpu-guardctl status` and the journal of cpu-guardd"
 
 
@@ -43,8 +54,9 @@ def judge(
         sentence = "nothing is known of this host: libvirt was never reached and nothing was kept"
         finding = Finding(Code.UNKNOWN_HOST, request.domain, sentence, _HINT_NO_SNAPSHOT)
         return _verdict(request, guest, policy, [finding])
+    leniency = ""
     if snapshot.origin is Origin.STALE:
-        policy = lenient(policy)
+        policy, leniency = lenient(policy), STALE
     key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
     found = find_hypervisor(snapshot, key)
     if found is None:
@@ -54,18 +66,37 @@ def judge(
         return replace(_verdict(request, guest, policy, [finding]), unseen=key)
     hypervisor, exact = found
     if guest.emulator not in (None, hypervisor.emulator):
-        policy = lenient(policy)  # another QEMU may have more: a guess refuses nobody
+        # another QEMU may have more: a guess refuses nobody
+        policy, leniency = lenient(policy), leniency or OTHER_EMULATOR
     try:
         reference = build_reference(cpu_map, snapshot, hypervisor, exact=exact)
-        findings = _judge_guest(request, guest, snapshot, policy, cpu_map, reference)
+        findings, is_soft = _judge_guest(request, guest, snapshot, policy, cpu_map, reference)
     except GuardError as exc:
         finding = Finding(Code.UNCHECKED, guest.arch, str(exc), exc.hint)
         return _verdict(request, guest, policy, [finding])
+    if is_soft:
+        leniency = leniency or LENIENCY
+    verdict = _verdict(request, guest, policy, findings)
     return replace(
-        _verdict(request, guest, policy, findings),
+        verdict,
+        leniency=leniency if leniency and verdict.would_refuse else verdict.leniency,
         host_cpu=reference.label,
         source=reference.source,
         unseen=None if exact else key,
+    )
+
+
+def judge_later(request: CheckRequest) -> Verdict:
+    """Give the verdict for a *request* about a `restore`: none, its `prepare` is judged.
+
+    libvirt 11.3.0 deletes the image of a managed save that is refused any earlier.
+    """
+    return Verdict(
+        domain=request.domain,
+        operation=request.operation,
+        decision=Decision.ALLOW,
+        refused=False,
+        source="judged at its prepare",
     )
 
 
@@ -83,21 +114,42 @@ def _judge_guest(
     policy: Policy,
     cpu_map: CPUMap,
     reference: Reference,
-) -> list[Finding]:
-    asked = guest.cpu
-    if asked is None or _is_default(asked):
-        return []
+) -> tuple[list[Finding], bool]:
+    """Give what is found, and whether it is bounded because a guest is reverted to a snapshot."""
+    asked = guest.cpu or CPUDef()
     case = Case(
         cpu_map=cpu_map,
         policy=policy,
         snapshot=snapshot,
         guest=guest,
         asked=asked,
-        stage=stage_of(request.operation, guest, asked),
+        stage=stage_of(request, guest, asked),
         reference=reference,
+        operation=request.operation,
+        arrives=request.arrives,
     )
+    stamp, doubts = heed_stamp(case)
+    case = with_stamped_cpu(replace(case, stamp=stamp))
+    of_definition, is_judged = _judge_definition(case)
+    of_history = [*doubts]
+    if is_judged:
+        of_history += [finding for rule in STAMP_RULES for finding in rule(case)]
+    is_soft = is_revert(case)
+    if is_soft:
+        of_history = bounded(of_history, policy.on_revert)
+        if shows_cpu_in_force(case):
+            of_definition = bounded(of_definition, policy.on_revert)
+    return of_definition + of_history, is_soft and policy.on_revert is not Enforcement.ENFORCE
+
+
+def _judge_definition(case: Case) -> tuple[list[Finding], bool]:
+    """Give what is found, and whether the guest's CPU could be looked at."""
+    if _is_default(case.asked):
+        return judge_limits(case), True
     # a model that QEMU does not have has no features that could be looked at
-    return judge_support(case) or [finding for rule in RULES for finding in rule(case)]
+    if unsupported := judge_support(case):
+        return unsupported, False
+    return [finding for rule in RULES for finding in rule(case)], True
 
 
 def _is_default(asked: CPUDef) -> bool:
@@ -109,7 +161,8 @@ def _verdict(
     request: CheckRequest, guest: Guest | None, policy: Policy, findings: list[Finding]
 ) -> Verdict:
     uuid = (guest.uuid if guest else None) or ""
-    bound = bound_for(policy, request.domain, uuid)
+    wanted = guest.wanted_mode if guest else ""
+    bound = bound_for(policy, request.domain, uuid, wanted)
     outcome = apply_policy(policy, bound, findings)
     return Verdict(
         domain=request.domain,
@@ -118,9 +171,14 @@ def _verdict(
         decision=outcome.decision,
         refused=outcome.refused,
         would_refuse=outcome.would_refuse,
+        leniency=_leniency(bound) if outcome.would_refuse else "",
         findings=outcome.findings,
         guest_cpu="" if guest is None else _guest_label(guest),
     )
+
+
+def _leniency(bound: Enforcement) -> str:
+    return "" if bound is Enforcement.ENFORCE else f"the mode for this guest is {bound}"
 
 
 def _guest_label(guest: Guest) -> str:

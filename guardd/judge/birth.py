@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
@@ -16,6 +17,9 @@ from guardd.judge.reference import KVM, Reference, build_reference, find_hypervi
 
 # the modes in which a guest takes what the hypervisor has; libvirt compares nothing then
 OPEN_MODES = frozenset({Mode.HOST_PASSTHROUGH, Mode.MAXIMUM})
+# what QEMU's `host` and `max` leave out unless told migratable=off (unmigratable_flags in its
+# target/i386/cpu.c), though domain capabilities list it
+NOT_MIGRATABLE = frozenset({"invtsc"})
 
 
 def birth_record(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, *, taken: str) -> Stamp:
@@ -54,6 +58,30 @@ def birth_record(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, *, taken
     )
 
 
+def arrival_record(guest: Guest, record: Stamp) -> Stamp:
+    """Give what is left of *record* for a *guest* that booted elsewhere, and came without a stamp.
+
+    Its XML tells the features in force, and the numbers that it sets itself. The host, vendor,
+    microcode and the rest of where it booted are not known, and so not said; `host` and `taken` are
+    those of its first stamp.
+    """
+    return replace(
+        record,
+        vendor="",
+        signature=None,
+        phys_bits=None if guest.cpu is None else phys_bits(guest.cpu, None),
+        tsc=guest.tsc_frequency,
+        page_size=None,
+        cores=frozenset(),
+        versions=MappingProxyType({}),
+    )
+
+
+def is_of_host_as_it_is(stamp: Stamp, snapshot: HostSnapshot) -> bool:
+    """Whether *stamp* was written on the host of *snapshot*, with all the versions of today."""
+    return stamp.host == snapshot.hostname and stamp.versions == _versions(snapshot)
+
+
 def open_features(
     cpu_map: CPUMap, guest: Guest, asked: CPUDef, snapshot: HostSnapshot, reference: Reference
 ) -> frozenset[str]:
@@ -62,11 +90,25 @@ def open_features(
     *asked* is the guest's CPU; *reference* is what the hypervisor of *snapshot* gives.
     """
     gives, host = reference.gives, snapshot.host_cpu
-    if asked.migratable is False and guest.virt_type == KVM and host is not None:
-        # QEMU's `host` leaves these out unless it is told not to
+    if asked.migratable is not False:
+        gives -= NOT_MIGRATABLE
+    elif guest.virt_type == KVM and host is not None:
         gives |= cpu.non_migratable(cpu_map, guest.arch) & host.features.keys()
     added = _named(asked, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
-    return (gives | added) - _named(asked, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+    seen = (gives | added) - _named(asked, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+    return seen - _hidden(cpu_map, guest, seen, reference)
+
+
+def _hidden(
+    cpu_map: CPUMap, guest: Guest, seen: frozenset[str], reference: Reference
+) -> frozenset[str]:
+    """Name what a guest that sees *seen* cannot see, as QEMU hides the MSR that it stands in."""
+    known = reference.hypervisor.host_model
+    if known is None:
+        return frozenset()
+    dropped = dict.fromkeys(reference.gives - seen, FeaturePolicy.DISABLE)
+    features = MappingProxyType({**known.features, **dropped})
+    return cpu.hidden_features(cpu_map, guest.arch, replace(known, features=features))
 
 
 def phys_bits(asked: CPUDef, host: CPUDef | None) -> int | None:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import CPUDef
 from guardd.facts.domain import Guest
 from guardd.facts.snapshot import HostSnapshot
-from guardd.judge.finding import Finding
+from guardd.facts.stamp import Stamp
+from guardd.judge.finding import Finding, Operation
 from guardd.judge.policy import Policy
-from guardd.judge.reference import Reference
+from guardd.judge.reference import KVM, Reference
 from guardd.judge.stage import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A guest whose CPU `asked` stands for `stage`, on a host that gives what `reference` says."""
+    """A guest whose CPU `asked` stands for `stage`, on a host that gives what `reference` says.
+
+    `operation` and `arrives` are the request's. `stamp` is the guest's, if it can be relied on.
+    """
 
     cpu_map: CPUMap
     policy: Policy
@@ -26,6 +31,15 @@ class Case:
     asked: CPUDef
     stage: Stage
     reference: Reference
+    operation: Operation
+    arrives: bool | None
+    stamp: Stamp | None = None
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the guest runs on the host's own CPU: under KVM, and of its architecture."""
+        is_of_host = cpu.same_family(self.snapshot.arch, self.guest.arch)
+        return self.guest.virt_type == KVM and is_of_host
 
 
 Rule = Callable[[Case], list[Finding]]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from guardd import cpu
 from guardd.cpu import CPUMap, ppc64
-from guardd.cpu.definition import Arch, Check, CPUDef, FeaturePolicy, Match, Mode
-from guardd.cpu.ppc64 import generation
-from guardd.cpu.ppc64.compat import compat_modes
+from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Mode
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.case import Case
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 from guardd.judge.finding import Code, Finding
+from guardd.judge.generation import guest_generation, model_generation
+from guardd.judge.in_force import features_in_force, named
 from guardd.judge.policy import Ceiling
-from guardd.judge.reference import KVM, ONLY_BY_NAME, model_gives
-from guardd.judge.stage import Stage, check_in_effect
+from guardd.judge.reference import KVM, ONLY_BY_NAME
+from guardd.judge.stage import Stage
 
 # what QEMU and KVM make themselves, on any silicon: it says nothing of how new a CPU is (Linux
 # Documentation/virt/kvm/x86/cpuid.rst, and KVM_GET_SUPPORTED_CPUID in api.rst)
@@ -72,27 +72,14 @@ def _judge_features(case: Case, ceiling: Ceiling) -> list[Finding]:
 
 
 def _features_in_force(case: Case, ceiling: Ceiling) -> frozenset[str]:
-    """Name what the guest will see: what it asks for, less what QEMU here would drop."""
-    asked, gives, arch = case.asked, case.reference.gives, case.guest.arch
-    on = _named(case, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
-    off = _named(case, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
-    if asked.mode in (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM):
-        return (gives | on) - off
-    if case.stage is Stage.ARRIVING:
-        # what libvirt compared at the guest's start it has; of the rest QEMU may have dropped some
-        return on if check_in_effect(case.guest, asked) is not Check.NONE else frozenset()
-    if case.stage is Stage.IN_FORCE:
-        if not _is_trusted(case, ceiling):
-            return cpu.features(case.cpu_map, arch, asked)
-        return cpu.features(case.cpu_map, arch, CPUDef(model=asked.model)) - off
-    optional = _named(case, FeaturePolicy.OPTIONAL) & gives
-    if asked.mode is Mode.HOST_MODEL or asked.match is Match.MINIMUM:
-        migratable = gives - cpu.non_migratable(case.cpu_map, arch)
-        return (migratable | on | optional) - off
-    can_have = gives | ONLY_BY_NAME
-    if asked.model is not None:
-        can_have |= model_gives(case.cpu_map, case.reference, arch, asked.model)
-    return (cpu.features(case.cpu_map, arch, asked) & can_have) | optional
+    if (
+        case.stage is Stage.IN_FORCE
+        and case.asked.mode is Mode.CUSTOM
+        and _is_trusted(case, ceiling)
+    ):
+        off = named(case, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+        return cpu.features(case.cpu_map, case.guest.arch, CPUDef(model=case.asked.model)) - off
+    return features_in_force(case)
 
 
 def _is_trusted(case: Case, ceiling: Ceiling) -> bool:
@@ -105,13 +92,9 @@ def _is_trusted(case: Case, ceiling: Ceiling) -> bool:
     return is_alike and "hypervisor" in case.asked.features
 
 
-def _named(case: Case, *policies: FeaturePolicy) -> frozenset[str]:
-    return frozenset(name for name, policy in case.asked.features.items() if policy in policies)
-
-
 def _judge_generation(case: Case, ceiling: Ceiling) -> list[Finding]:
     """PowerPC: a guest's generation may not be newer than the ceiling's."""
-    name, found = _guest_generation(case)
+    name, found = guest_generation(case)
     if found is None:
         sentence = f"the generation of {name} is not known, so no ceiling can be applied"
         return [Finding(Code.UNCHECKED, name, sentence)]
@@ -120,29 +103,11 @@ def _judge_generation(case: Case, ceiling: Ceiling) -> list[Finding]:
     return [_above(name, ceiling, f"use {ceiling.cpu.model} or an older CPU model")]
 
 
-def _guest_generation(case: Case) -> tuple[str, int | None]:
-    asked, host = case.asked, case.snapshot.host_cpu
-    if asked.model is not None and asked.mode is Mode.HOST_MODEL:
-        return asked.model, generation(asked.model, "power")
-    if asked.model is not None and asked.mode is Mode.CUSTOM:
-        name = cpu.convert_legacy(case.guest.arch, asked).model or asked.model
-        return name, _generation(name)
-    if case.guest.virt_type == KVM and host is not None and host.model is not None:
-        return host.model, _generation(host.model)
-    return str(asked.mode), None
-
-
 def _ceiling_generation(ceiling: Ceiling) -> int:
-    found = _generation(ceiling.cpu.model or "")
+    found = model_generation(ceiling.cpu.model or "")
     if found is None:
         raise BadConfig(f"{ceiling.cpu.model!r} is not one of POWER6 to POWER10")
     return found
-
-
-def _generation(model: str) -> int | None:
-    """Read the generation off a model's name, be it of a family or of one revision."""
-    modes = compat_modes(CPUDef(model=model))
-    return generation(modes[-1], "power") if modes else None
 
 
 def _above(name: str, ceiling: Ceiling, hint: str) -> Finding:

@@ -159,6 +159,18 @@ def _compare_start(case: Case) -> Comparison:
     return _compare(case)
 
 
+def compare_with_hypervisor(case: Case) -> Comparison:
+    """Say what libvirt's compareHypervisorCPU would of the case's CPU (spec cpu-x86, 7.6).
+
+    Raises what `cpu.compare` raises.
+    """
+    reported = case.reference.hypervisor.host_model
+    case = replace(case, reference=replace(case.reference, accepted=reported))
+    if _is_usable_as_is(case):
+        return Comparison(CompareResult.SUPERSET)
+    return _compare(case)
+
+
 def _is_usable_as_is(case: Case) -> bool:
     """QEMU has all of the model, and nothing is asked beyond it (spec cpu-x86, 4.1 step 1)."""
     if not cpu.asks_qemu(case.cpu_map, case.guest.arch):

@@ -104,7 +104,7 @@ _DOUBTS = frozenset(
 class Finding:
     """One reason: its code, what it is about (a feature, model, ...), a sentence, a way out.
 
-    `mode` is what policy makes of it; a rule leaves it at ENFORCE.
+    `mode` is what policy makes of it, at most what it was before; a rule leaves it at ENFORCE.
     """
 
     code: Code
@@ -133,7 +133,8 @@ class Verdict:
     """The answer to a CheckRequest.
 
     `refused`: the hook must fail. `would_refuse`: it must not, because of a mode that is less than
-    enforce, for the host, the guest or the finding. `guest_cpu`, `host_cpu` and `source` say in
+    enforce, for the host, the guest or the finding, or because of what `leniency` says, a sentence
+    or "". `guest_cpu`, `host_cpu` and `source` say in
     words what was held against what, and where the host's side was known from. `uuid` is "" where
     it could not be read. `unseen` is a hypervisor that the snapshot lacks, for the watcher to ask
     libvirt about.
@@ -145,6 +146,7 @@ class Verdict:
     decision: Decision
     refused: bool
     would_refuse: bool = False
+    leniency: str = ""
     findings: tuple[Finding, ...] = ()
     guest_cpu: str = ""
     host_cpu: str = ""

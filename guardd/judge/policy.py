@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef
+from guardd.facts.snapshot import HostSnapshot
 from guardd.judge.finding import Answer, Code, Decision, Enforcement, Finding
 
 # a rule that is not named here enforces
@@ -26,6 +28,13 @@ DEFAULT_RULES: Mapping[Code, Enforcement] = MappingProxyType(
 _by = (Enforcement.OBSERVE, Enforcement.WARN, Enforcement.ENFORCE).index
 
 
+class GuestMetadata(StrEnum):
+    """Whether a guest's own <metadata> may say what is done about its findings."""
+
+    IGNORE = "ignore"
+    HONOUR = "honour"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceiling:
     """A CPU that no guest of *arch*'s family may exceed."""
@@ -41,28 +50,43 @@ class Policy:
     A UUID is in lower case there.
 
     `rules` are the modes of single rules; `on_cannot_tell` answers where findings are doubts.
+    `guest_metadata`: whether a guest may choose its own mode, where `guests` does not name it.
+    `on_revert` bounds what is found at a revert to a snapshot. `limit` bounds all modes.
+    `pool`: hosts that each must be able to take a guest that starts here.
     """
 
     mode: Enforcement = Enforcement.ENFORCE
     rules: Mapping[Code, Enforcement] = field(default_factory=lambda: DEFAULT_RULES)
     guests: Mapping[str, Enforcement] = field(default_factory=lambda: MappingProxyType({}))
     on_cannot_tell: Answer = Answer.ALLOW
+    on_revert: Enforcement = Enforcement.WARN
+    guest_metadata: GuestMetadata = GuestMetadata.IGNORE
+    limit: Enforcement = Enforcement.ENFORCE
     ceilings: tuple[Ceiling, ...] = ()
+    pool: tuple[HostSnapshot, ...] = ()
 
 
-def bound_for(policy: Policy, name: str, uuid: str) -> Enforcement:
-    """Give the mode that bounds every rule for this guest; its UUID is looked up first."""
-    return policy.guests.get(uuid.lower(), policy.guests.get(name, policy.mode))
+def bound_for(policy: Policy, name: str, uuid: str, wanted: str = "") -> Enforcement:
+    """Give the mode that bounds every rule for this guest; its UUID is looked up first.
+
+    *wanted* is what its own metadata says; any word but a mode counts for nothing.
+    """
+    mode = policy.mode
+    if policy.guest_metadata is GuestMetadata.HONOUR and wanted in list(Enforcement):
+        mode = Enforcement(wanted)
+    return min(
+        policy.guests.get(uuid.lower(), policy.guests.get(name, mode)), policy.limit, key=_by
+    )
 
 
 def lenient(policy: Policy) -> Policy:
     """Give *policy* for a host that is known too badly to refuse anybody: it only warns."""
-    guests = {key: min(mode, Enforcement.WARN, key=_by) for key, mode in policy.guests.items()}
-    return replace(
-        policy,
-        mode=min(policy.mode, Enforcement.WARN, key=_by),
-        guests=MappingProxyType(guests),
-    )
+    return replace(policy, limit=min(policy.limit, Enforcement.WARN, key=_by))
+
+
+def bounded(findings: Iterable[Finding], bound: Enforcement) -> list[Finding]:
+    """Give *findings* that lead to nothing stricter than *bound*."""
+    return [replace(f, mode=min(f.mode, bound, key=_by)) for f in findings]
 
 
 class Outcome(NamedTuple):
@@ -75,17 +99,18 @@ class Outcome(NamedTuple):
 
 
 def apply_policy(policy: Policy, bound: Enforcement, findings: Iterable[Finding]) -> Outcome:
-    """Set each finding's mode, at most *bound*, and decide.
+    """Set each finding's mode, at most *bound* and what it has, and decide.
 
     It would refuse where a finding that enforces by default, or by *policy*, does not by a mode.
     """
-    weighed = tuple(replace(f, mode=_mode(policy, bound, f.code)) for f in findings)
+    weighed = tuple(replace(f, mode=_mode(policy, bound, f)) for f in findings)
     if any(f.mode is Enforcement.ENFORCE and not f.code.is_doubt for f in weighed):
         return Outcome(weighed, Decision.DENY, refused=True, would_refuse=False)
     held_back = any(_is_held_back(policy, f) for f in weighed)
     is_strict = policy.on_cannot_tell is Answer.DENY
     if any(f.code.is_doubt for f in weighed):
-        refused = is_strict and bound is Enforcement.ENFORCE
+        is_enforced = any(f.code.is_doubt and f.mode is Enforcement.ENFORCE for f in weighed)
+        refused = is_strict and is_enforced
         would_refuse = not refused and (held_back or is_strict)
         return Outcome(weighed, Decision.CANNOT_TELL, refused, would_refuse)
     if any(f.mode is Enforcement.WARN for f in weighed):
@@ -99,6 +124,6 @@ def _is_held_back(policy: Policy, finding: Finding) -> bool:
     return not finding.code.is_doubt and Enforcement.ENFORCE in (by_default, by_rule)
 
 
-def _mode(policy: Policy, bound: Enforcement, code: Code) -> Enforcement:
-    rule = policy.rules.get(code, DEFAULT_RULES.get(code, Enforcement.ENFORCE))
-    return min(rule, bound, key=_by)
+def _mode(policy: Policy, bound: Enforcement, finding: Finding) -> Enforcement:
+    rule = policy.rules.get(finding.code, DEFAULT_RULES.get(finding.code, Enforcement.ENFORCE))
+    return min(rule, bound, finding.mode, key=_by)

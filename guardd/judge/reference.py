@@ -113,6 +113,12 @@ def model_gives(cpu_map: CPUMap, reference: Reference, arch: Arch, model: str) -
     return names.difference(support.blockers or ())
 
 
+def usable_features(cpu_map: CPUMap, reference: Reference, arch: Arch) -> frozenset[str]:
+    """Name the features that QEMU can give as part of any model, as far as it says so."""
+    known = reference.hypervisor.models.keys() & set(cpu.models(cpu_map, arch))
+    return frozenset().union(*(model_gives(cpu_map, reference, arch, name) for name in known))
+
+
 def _label(snapshot: HostSnapshot, hypervisor: Hypervisor) -> str:
     accelerator = ACCELERATORS.get(hypervisor.virt_type, hypervisor.virt_type)
     known = hypervisor.host_model

@@ -10,7 +10,7 @@ from enum import StrEnum
 from guardd import cpu
 from guardd.cpu.definition import Check, CPUDef, Mode
 from guardd.facts.domain import Guest
-from guardd.judge.finding import Operation
+from guardd.judge.finding import CheckRequest, Operation
 
 
 class Stage(StrEnum):
@@ -25,11 +25,11 @@ class Stage(StrEnum):
     ARRIVING = "arriving"
 
 
-def stage_of(operation: Operation, guest: Guest, asked: CPUDef) -> Stage:
-    """Tell the stage of *asked*, the CPU of *guest*, in a hook call for *operation*."""
+def stage_of(request: CheckRequest, guest: Guest, asked: CPUDef) -> Stage:
+    """Tell the stage of *asked*, the CPU of *guest*, in the hook call of *request*."""
     if asked.check is Check.FULL:
         return Stage.IN_FORCE
-    if operation is Operation.PREPARE:
+    if request.operation is Operation.PREPARE and request.arrives is not True:
         return Stage.WRITTEN
     # without a live update libvirt sends what was written, and it is what the guest has
     return Stage.ARRIVING if cpu.driver_for(guest.arch).updates_live else Stage.IN_FORCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,19 +15,21 @@ ARRIVAL_SECONDS = 120.0
 MAX_GUESTS = 10_000  # the oldest is forgotten then
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
     operation: Operation
     time: float
     arrives: bool
+    has_run: bool = False  # the guest was seen running after this call
 
 
 class Asked:
-    """The last call for each guest, by name; any thread may read while one writes."""
+    """The last call for each guest, by name; for any thread. Times are those of *clock*."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._calls: OrderedDict[str, _Call] = OrderedDict()
+        self._lock = threading.Lock()
 
     def note(self, name: str, operation: Operation) -> bool:
         """Take note of a call; tell whether the guest arrives here from elsewhere or from a file.
@@ -34,26 +37,47 @@ class Asked:
         A `prepare` without a `migrate` or `restore` just before it is a start or a revert.
         """
         now = self._clock()
-        before = self._calls.pop(name, None)
-        arrives = operation is not Operation.PREPARE or (
-            before is not None
-            and before.operation is not Operation.PREPARE
-            and now - before.time < ARRIVAL_SECONDS
-        )
-        self._calls[name] = _Call(operation, now, arrives)
-        while len(self._calls) > MAX_GUESTS:
-            self._calls.popitem(last=False)
+        with self._lock:
+            before = self._calls.pop(name, None)
+            arrives = operation is not Operation.PREPARE or (
+                before is not None
+                and before.operation is not Operation.PREPARE
+                and now - before.time < ARRIVAL_SECONDS
+            )
+            self._calls[name] = _Call(operation, now, arrives)
+            while len(self._calls) > MAX_GUESTS:
+                self._calls.popitem(last=False)
         return arrives
 
-    def was_asked(self, name: str) -> bool:
-        """Whether the hook asked about this guest and it has not stopped since."""
-        return name in self._calls
+    def last_call(self, name: str) -> float | None:
+        """Tell when the hook asked about this guest last, None where it did not."""
+        call = self._calls.get(name)
+        return None if call is None else call.time
 
     def booted(self, name: str) -> bool:
         """Whether the last call for this guest was that of a start from nothing, or of a revert."""
         call = self._calls.get(name)
         return call is not None and not call.arrives
 
+    def runs(self, name: str, at: float) -> None:
+        """Take note that the guest was seen running at a time."""
+        with self._lock:
+            call = self._calls.get(name)
+            if call is not None and call.time <= at:
+                call.has_run = True
+
+    def refused(self, name: str) -> None:
+        """Forget a call that was refused: what comes next for this guest does not belong to it."""
+        with self._lock:
+            self._calls.pop(name, None)
+
     def forget(self, name: str) -> None:
-        """Forget a guest that has stopped."""
-        self._calls.pop(name, None)
+        """Forget a guest that has stopped.
+
+        A revert stops a guest, and the hook is asked about its next start before anybody hears of
+        the stop: the call for a guest that has not run since is that of the next start, and stays.
+        """
+        with self._lock:
+            call = self._calls.get(name)
+            if call is not None and call.has_run:
+                del self._calls[name]

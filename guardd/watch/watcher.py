@@ -145,6 +145,8 @@ class Watcher:
                 logger.exception("%s failed when %s", type(chore).__name__, doing)
 
     def _happened(self, connection: Connection, event: GuestEvent) -> None:
+        if event.what in STARTS or event.what is Happening.RESET:
+            self._look(connection)  # what is said of a guest now must be of this host as it is now
         if event.what in STARTS or event.what is Happening.DEFINED:
             self._learn_guest(connection, event.uuid)
         self._each(event.what, lambda chore: chore.happened(connection, event))
@@ -157,6 +159,8 @@ class Watcher:
             snapshot = self._with(connection, snapshot, key)
             if known is None:
                 self._publish(snapshot)  # a first start: something soon beats everything later
+        # a libvirtd that dies meanwhile leaves hypervisors out: that is no news of the host
+        libvirtconn.version(connection)
         self._publish(snapshot)
         if known is not None and has_changed(known, snapshot := self._snapshot or snapshot):
             self._each("changed", lambda chore: chore.changed(connection, known, snapshot))
@@ -175,6 +179,10 @@ class Watcher:
     def _learn(self, connection: Connection, key: HypervisorKey) -> None:
         before = self._snapshot
         if before is None or _knows(before, key) or key in self._refused:
+            return
+        if with_fingerprint(before).fingerprint != before.fingerprint:
+            # what is published now would pass for a reading of the changed host
+            self._refresh(connection)
             return
         snapshot = self._with(connection, before, key)
         if snapshot is not before:

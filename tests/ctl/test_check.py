@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,43 @@ def test_allowed(host: Host) -> None:
     assert (0, True) == (done.status, "nothing stands against it" in done.out)
 
 
+def test_advice(host: Host) -> None:
+    """Below the verdict on a definition, what it will lead to; the exit status is the verdict's."""
+    careless = domain("<cpu check='none'><model>Old</model></cpu>")
+    done = host.check("-", stdin=careless)
+    document = host.check("--json", "-", stdin=careless).json
+
+    assert (0, "") == (done.status, done.err)
+    assert "\nadvice:\n  no-check (observe):\n" in done.out
+    assert [("no-check", "Old")] == [(f["code"], f["subject"]) for f in document["advice"]]
+    assert [] == document["findings"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        pytest.param((), domain("<cpu check='partial'><model>Old</model></cpu>"), id="sound"),
+        pytest.param(
+            (),
+            domain("<cpu check='none'><model>Old</model></cpu>").replace(
+                "<domain", "<domain id='3'"
+            ),
+            id="running",
+        ),
+        pytest.param(
+            ("--operation", "migrate"),
+            domain("<cpu check='none'><model>Old</model></cpu>"),
+            id="arriving",
+        ),
+        pytest.param((), "<domain/>", id="unreadable"),
+    ],
+)
+def test_no_advice(host: Host, words: tuple[str, ...], text: str) -> None:
+    """Where there is none to give, or it is no definition."""
+    assert [] == host.check(*words, "--json", "-", stdin=text).json["advice"]
+    assert "advice:" not in host.check(*words, "-", stdin=text).out
+
+
 def test_configuration(host: Host) -> None:
     """What the daemon would do by the rules in force."""
     write(host.config / "guardd.toml", 'mode = "warn"')
@@ -66,6 +104,37 @@ def test_operation(host: Host) -> None:
     done = host.check("--operation", "migrate", "--json", "-", stdin=domain(WANTS))
 
     assert "migrate" == done.json["operation"]
+
+
+IN_FORCE = domain(
+    "<cpu match='exact' check='full'><model>Mid</model><feature name='hypervisor'/></cpu>"
+)
+
+
+def test_a_guest_that_runs(host: Host) -> None:
+    """By the CPU that it has, as if it arrived; a definition with that CPU as it would start."""
+    runs = host.check("--json", "-", stdin=IN_FORCE.replace("<domain ", "<domain id='7' "))
+    defined = host.check("--json", "-", stdin=IN_FORCE)
+
+    assert (1, "deny") == (runs.status, runs.json["decision"])
+    assert ("warn", True) == (defined.json["decision"], defined.json["would_refuse"])
+
+
+def test_pool(host: Host) -> None:
+    """A definition is held against the other hosts of the pool, and so is what it leads to."""
+    folder = host.config / "pool.d"
+    folder.mkdir()
+    snapshot = json.loads((host.state / "snapshot.json").read_text())
+    snapshot |= {"hostname": "far", "hypervisors": []}
+    write(folder / "far.json", json.dumps(snapshot))
+    text = domain("<cpu check='partial'><model>Old</model></cpu>")
+    done = host.check("-", stdin=text)
+
+    assert 1 == done.status
+    assert "kvm guests of x86_64: not on pool host far" in done.out
+
+    write(folder / "far.json", "{}")
+    assert (3, True) == ((bad := host.check("-", stdin=text)).status, "far.json: " in bad.err)
 
 
 @pytest.mark.parametrize(

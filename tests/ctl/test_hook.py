@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from guardd.ctl.hook import DROP_IN, MAIN, State, install_hook, places, program, remove_hook
+from guardd.ctl.hook import install_hook, remove_hook
+from guardd.ctl.selinux import HOOK_TYPE, type_of
 from guardd.errors import GuardError
+from guardd.hookfile import DROP_IN, MAIN, State, places, program
 from tests.ctl.commands import run
 
 FOREIGN = b"#!/bin/sh\nexit 0\n"
+RESTORECON = f"""#!{sys.executable}
+import os, sys
+os.setxattr(sys.argv[-1], "security.selinux", b"system_u:object_r:{HOOK_TYPE}:s0\\0")
+"""
 # an earlier version: the mark is there, the rest is another
 OUTDATED = b"\n".join([*program().splitlines()[:3], b"raise SystemExit", b""])
 
@@ -185,6 +192,64 @@ def test_both_ours(tmp_path: Path) -> None:
 
     assert [tmp_path / MAIN, tmp_path / DROP_IN] == remove_hook(tmp_path)
     assert {} == tree(tmp_path)
+
+
+@pytest.fixture
+def selinuxfs(tmp_path: Path) -> Path:
+    """Give the one file of /sys/fs/selinux that is looked at, of a policy that is enforced."""
+    folder = tmp_path / "selinux"
+    folder.mkdir()
+    (folder / "enforce").write_text("1")
+    return folder
+
+
+@pytest.fixture
+def restorecon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Put a restorecon on the PATH that gives every file the hook's label; give its type."""
+    try:
+        os.setxattr(tmp_path, "security.selinux", b"u:r:tmp_t:s0")
+    except OSError:
+        pytest.skip("labels cannot be set here, by this user")
+    program = put(tmp_path / "bin/restorecon", RESTORECON.encode())
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return HOOK_TYPE
+
+
+def test_selinux(tmp_path: Path, selinuxfs: Path, restorecon: str) -> None:
+    """Under the name that is ours alone, with its label; an older one under the other name goes."""
+    root = tmp_path / "hooks"
+    put(root / MAIN, OUTDATED)
+
+    assert root / DROP_IN == install_hook(root, selinuxfs)
+    assert {DROP_IN: program()} == tree(root)
+    assert restorecon == type_of(root / DROP_IN)
+
+
+def test_selinux_beside_a_foreign_hook(tmp_path: Path, selinuxfs: Path, restorecon: str) -> None:
+    """The other one keeps its place and its label."""
+    root = tmp_path / "hooks"
+    put(root / MAIN, FOREIGN)
+
+    assert root / DROP_IN == install_hook(root, selinuxfs)
+    assert (State.FOREIGN, State.CURRENT) == states(root)
+    assert restorecon != type_of(root / MAIN)
+
+
+def test_selinux_without_its_module(tmp_path: Path, selinuxfs: Path) -> None:
+    """A hook that libvirt may not run stops every guest: it is not put there."""
+    root = tmp_path / "hooks"
+    put(root / MAIN, FOREIGN)
+
+    with pytest.raises(GuardError, match="every guest from starting"):
+        install_hook(root, selinuxfs)
+    assert {MAIN: FOREIGN} == tree(root)
+
+
+def test_selinux_that_only_logs(tmp_path: Path, selinuxfs: Path) -> None:
+    """Permissive: the hook runs without its label as well."""
+    (selinuxfs / "enforce").write_text("0")
+
+    assert tmp_path / DROP_IN == install_hook(tmp_path, selinuxfs)
 
 
 def test_commands(tmp_path: Path) -> None:

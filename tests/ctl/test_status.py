@@ -25,6 +25,7 @@ ANSWER = {
     "snapshot_origin": "libvirt",
     "hypervisors": ["kvm x86_64 pc-1 /nowhere/qemu"],
     "verdicts": {"allow": 3, "deny": 1},
+    "events": {"unasked": 1, "stamped": 2},
     "problems": ["configuration was not kept: no space"],
 }
 
@@ -67,8 +68,9 @@ def test_status(tmp_path: Path) -> None:
         "Host:      libvirt snapshot of 2026-11-22T21:00:00Z",
         "Knows:     kvm x86_64 pc-1 /nowhere/qemu",
         "Verdicts:  3 allow, 1 deny",
+        "Noticed:   2 stamped, 1 unasked",
         "Problem:   configuration was not kept: no space",
-    ] == done.out.splitlines()[:6]
+    ] == done.out.splitlines()[:7]
 
 
 def test_status_json(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardd.cpu.arm.host import ArmHost
+from guardd.cpu.arm.midr import MIDR
 from guardd.cpu.definition import Arch
 from guardd.errors import BadSnapshot
 from guardd.facts.domcaps import parse_domcaps
@@ -53,12 +55,29 @@ def test_round_trip(name: str) -> None:
     assert replace(snapshot, origin=Origin.KEPT) == read
 
 
+ARM_HOSTS = st.builds(
+    ArmHost,
+    cores=st.frozensets(st.integers(0, 2**32 - 1).map(MIDR.of), max_size=4),
+    features=st.frozensets(st.text()),
+    registers=st.dictionaries(st.text(), st.integers(0, 2**64 - 1)).map(MappingProxyType),
+    page_size=st.sampled_from([4096, 16384, 65536]),
+)
+ARM = ArmHost(
+    cores=frozenset({MIDR.of(0x413FD0C1), MIDR.of(0x410FD083)}),
+    features=frozenset({"fp", "sve"}),
+    registers=MappingProxyType({"ID_AA64PFR0_EL1": 0x11}),
+    page_size=65536,
+)
+
+
 @given(
     st.builds(
         HostSnapshot,
         hostname=st.text(),
         taken=st.text(),
         libvirt=st.text(),
+        qemu=st.text(),
+        arm=st.none() | ARM_HOSTS,
         arch=st.sampled_from(Arch),
         host_cpu=st.sampled_from([recorded_host(name).host_cpu for name in HOSTS]),
         hypervisors=st.sampled_from([recorded_host(name).hypervisors for name in HOSTS]),
@@ -117,6 +136,46 @@ def test_wrong_type(key: str, value: object) -> None:
     """Whatever stands in the place of a value, it is one error and never half a snapshot."""
     with pytest.raises(BadSnapshot):
         snapshot_from_json(_changed(lambda document: document.update({key: value})))
+
+
+def _changed_arm(change: Callable[[dict[str, Any]], object]) -> str:
+    document = json.loads(snapshot_to_json(replace(recorded_host("neoverse"), arm=ARM)))
+    change(document["arm"])
+    return json.dumps(document)
+
+
+def test_registers_of_arm() -> None:
+    """Whatever there is to know of the cores comes back."""
+    assert ARM == snapshot_from_json(_changed_arm(lambda _arm: None)).arm
+
+
+@pytest.mark.parametrize("key", ["cores", "features", "registers", "page_size"])
+def test_missing_key_of_arm(key: str) -> None:
+    """Half of it is none of it."""
+    with pytest.raises(BadSnapshot):
+        snapshot_from_json(_changed_arm(lambda arm: arm.pop(key)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cores", [1.5]),
+        ("cores", ["0x41"]),
+        ("cores", [True]),
+        ("cores", 7),
+        ("features", "fp"),
+        ("features", [7]),
+        ("registers", []),
+        ("registers", {"ID_AA64PFR0_EL1": "0x11"}),
+        ("page_size", None),
+        ("page_size", "4096"),
+        ("page_size", True),
+    ],
+)
+def test_wrong_type_of_arm(key: str, value: object) -> None:
+    """The same one level down."""
+    with pytest.raises(BadSnapshot):
+        snapshot_from_json(_changed_arm(lambda arm: arm.update({key: value})))
 
 
 LATER_KEYS = {"qemu", "arm"}  # that the first snapshots lack

@@ -1,11 +1,17 @@
 """How the tables of this folder are written: a <cpu> goes in, one line of text comes out."""
 
+from dataclasses import replace
 from itertools import groupby
 
 from guardd.config import parse_config
 from guardd.cpu import CPUMap
+from guardd.facts.domain import parse_domain
 from guardd.facts.snapshot import HostSnapshot
+from guardd.facts.stamp import NAMESPACE as STAMP_NAMESPACE
+from guardd.facts.stamp import PREFIX as STAMP_PREFIX
+from guardd.facts.stamp import Stamp, format_stamp
 from guardd.judge import judge
+from guardd.judge.birth import birth_record
 from guardd.judge.finding import CheckRequest, Operation, Verdict
 from guardd.judge.policy import Policy
 from guardd.xmldoc import escape
@@ -57,22 +63,42 @@ def domain(
     )
 
 
+def stamp_element(stamp: Stamp) -> str:
+    """Write a stamp as libvirt keeps it: with our prefix and its namespace."""
+    return format_stamp(stamp).replace(
+        "<stamp", f"<{STAMP_PREFIX}:stamp xmlns:{STAMP_PREFIX}='{STAMP_NAMESPACE}'"
+    )
+
+
+def stamped(xml: str, stamp: Stamp | str) -> str:
+    """Put a stamp, or the element of one, into a domain."""
+    element = stamp if isinstance(stamp, str) else stamp_element(stamp)
+    return xml.replace("</name>", f"</name><metadata>{element}</metadata>", 1)
+
+
+def born(host: HostSnapshot, xml: str, cpu_map: CPUMap = OWN_MAP) -> Stamp:
+    """Give the stamp that a guest gets which runs on *host*, with its live *xml*."""
+    return birth_record(parse_domain(xml), host, cpu_map, taken="2026-11-23T00:00:00Z")
+
+
 def policy_of(toml: str) -> Policy:
     """Read *toml* as the text of guardd.toml."""
     return parse_config([("guardd.toml", toml.encode())]).policy
 
 
-def judged(
+def judged(  # noqa: PLR0913 (what a verdict hangs on)
     host: HostSnapshot | None,
     xml: str,
     *,
     operation: str = "prepare",
     toml: str = "",
     cpu_map: CPUMap = OWN_MAP,
+    arrives: bool | None = None,
+    pool: tuple[HostSnapshot, ...] = (),
 ) -> Verdict:
     """Judge a domain on *host*."""
-    request = CheckRequest(domain="web1", operation=Operation(operation), xml=xml)
-    return judge(request, host, policy_of(toml), cpu_map)
+    request = CheckRequest(domain="web1", operation=Operation(operation), xml=xml, arrives=arrives)
+    return judge(request, host, replace(policy_of(toml), pool=pool), cpu_map)
 
 
 def told(verdict: Verdict) -> str:

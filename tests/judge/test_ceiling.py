@@ -78,13 +78,19 @@ X86_ROWS = [
     pytest.param(
         NEHALEM,
         mode("host-passthrough"),
-        "deny: above-ceiling aes avx avx2 invtsc",
-        id="host-passthrough is all of it",
+        "deny: above-ceiling aes avx avx2",
+        id="host-passthrough is all of it, but for what does not migrate",
+    ),
+    pytest.param(
+        NEHALEM,
+        mode("host-passthrough", attributes="migratable='off'"),
+        "deny: above-ceiling aes avx avx2 invtsc; invtsc invtsc",
+        id="with migratable='off' it is really all",
     ),
     pytest.param(
         NEHALEM,
         mode("maximum"),
-        "deny: above-ceiling aes avx avx2 invtsc",
+        "deny: above-ceiling aes avx avx2",
         id="and so is maximum",
     ),
     pytest.param(

@@ -3,7 +3,7 @@
 import pytest
 
 from guardd.errors import NoFix
-from guardd.facts.domain import Guest, parse_domain, with_cpu
+from guardd.facts.domain import Guest, parse_domain, rewrite_cpu
 from guardd.facts.snapshot import HostSnapshot
 from guardd.judge.finding import Verdict
 from guardd.judge.fix import Fix, Judges, fix_guest
@@ -16,7 +16,7 @@ def judges(*hosts: HostSnapshot, toml: str = "", xml: str) -> Judges:
     """Judge as for a start on each of *hosts*."""
 
     def judge_all(guest: Guest) -> list[Verdict]:
-        text, _, _ = with_cpu(xml, guest.cpu)
+        text = rewrite_cpu(xml, guest.cpu).domain
         return [judged(host, text, toml=toml) for host in hosts]
 
     return judge_all
@@ -76,7 +76,7 @@ def test_steps(cpu_xml: str, toml: str, steps: tuple[str, ...] | None) -> None:
 
     if steps is not None:
         assert steps == fix.steps
-    text, _, _ = with_cpu(xml, fix.cpu)
+    text = rewrite_cpu(xml, fix.cpu).domain
     assert not any(judged(host, text, toml=toml).refused for host in (HASWELL, HASWELL_11))
 
 

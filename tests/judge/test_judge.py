@@ -7,12 +7,22 @@ import pytest
 
 from guardd.cpu import load_map
 from guardd.cpu.definition import Arch, CPUDef
+from guardd.facts.domain import POLICY_NAMESPACE
 from guardd.facts.domcaps import HypervisorKey
 from guardd.facts.snapshot import HostSnapshot, Origin
 from guardd.judge import judge, judge_failed
 from guardd.judge.finding import CheckRequest, Code, Decision, Enforcement, Operation
 from guardd.judge.policy import Policy
-from tests.judge import test_ceiling, test_compatibility, test_power, test_support
+from tests.judge import (
+    test_ceiling,
+    test_compatibility,
+    test_limits,
+    test_pool,
+    test_power,
+    test_revert,
+    test_stamp,
+    test_support,
+)
 from tests.judge.table import (
     HASWELL,
     OWN_MAP,
@@ -22,6 +32,7 @@ from tests.judge.table import (
     judged,
     mode,
     policy_of,
+    stamped,
     told,
 )
 from tests.recordings import recorded_host
@@ -29,6 +40,7 @@ from tests.recordings import recorded_host
 GOOD, BAD, DROPPED = cpu("Nehalem"), cpu("Haswell"), cpu("qemu64", attributes="check='none'")
 STALE = replace(HASWELL, origin=Origin.STALE)
 STRICT = 'on_cannot_tell = "deny"'
+HONOUR = 'guest_metadata = "honour"'
 
 
 def test_every_code_has_a_row() -> None:
@@ -40,6 +52,13 @@ def test_every_code_has_a_row() -> None:
         *test_power.ROWS,
         *test_support.ROWS,
         *test_ceiling.X86_ROWS,
+        *test_limits.SEEN_ROWS,
+        *test_limits.TSC_ROWS,
+        *test_limits.INVTSC_ROWS,
+        *test_pool.X86_ROWS,
+        *test_revert.ROWS,
+        *test_stamp.OPEN_ROWS,
+        *test_stamp.ARM_ROWS,
     ]
     words = {word for row in rows for word in str(row.values[-1]).replace(";", "").split()}
     # below, by name
@@ -47,7 +66,10 @@ def test_every_code_has_a_row() -> None:
     # of libvirt's comparison with a *host* definition, which no domain has
     unreachable = {Code.ARCH_MISMATCH}
 
-    assert set(Code) - here - unreachable == {code for code in Code if code in words}
+    # said of definitions only, not of a start or an arrival
+    advice = {Code.NEVER_MIGRATES, Code.NO_CHECK, Code.DEFAULT_CPU}
+
+    assert set(Code) - here - unreachable - advice == {code for code in Code if code in words}
 
 
 DOUBT_ROWS = [
@@ -193,6 +215,27 @@ def test_modes(toml: str, asked: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("toml", "word", "expected"),
+    [
+        ("", "observe", "deny: missing-feature hle rtm"),
+        (HONOUR, "observe", "allow: missing-feature hle rtm"),
+        (HONOUR, "warn", "warn: missing-feature hle rtm"),
+        (HONOUR, "off", "deny: missing-feature hle rtm"),
+        (HONOUR, "", "deny: missing-feature hle rtm"),
+        (HONOUR, "\u202e" * 1000, "deny: missing-feature hle rtm"),
+        (f'{HONOUR}\nmode = "warn"', "enforce", "deny: missing-feature hle rtm"),
+        (f'{HONOUR}\n[guests]\nweb1 = "enforce"', "warn", "deny: missing-feature hle rtm"),
+    ],
+)
+def test_a_guest_that_says_its_mode(toml: str, word: str, expected: str) -> None:
+    """In its metadata, as `virsh metadata` puts it there; any other word counts for nothing."""
+    policy = f"<guardd:policy xmlns:guardd='{POLICY_NAMESPACE}' mode='{word}'/>"
+    xml = stamped(domain(BAD), policy)
+
+    assert expected == told(judged(HASWELL, xml, toml=toml))
+
+
+@pytest.mark.parametrize(
     ("toml", "expected"),
     [
         ("", "cannot-tell: unknown-host web1"),
@@ -226,6 +269,7 @@ def test_incompatible_beats_doubt() -> None:
         (BAD, "", "warn: missing-feature hle rtm"),
         (BAD, 'mode = "observe"', "allow: missing-feature hle rtm"),
         (BAD, '[guests]\nweb1 = "enforce"', "warn: missing-feature hle rtm"),
+        (BAD, HONOUR, "warn: missing-feature hle rtm"),
         (BAD, STRICT, "warn: missing-feature hle rtm"),
         (GOOD, '[ceiling]\nx86_64 = "qemu64"', "warn: above-ceiling sse4.2"),
     ],

@@ -68,7 +68,7 @@ ROWS = [
         HASWELL,
         domain(mode("host-model", "require invtsc")),
         HASWELL_CEILING,
-        "deny: above-ceiling invtsc",
+        "deny: above-ceiling invtsc; invtsc invtsc",
         id="host-model and a feature more",
     ),
     pytest.param(

@@ -4,7 +4,7 @@ import pytest
 
 from guardd.cpu.definition import Arch, Check, CPUDef, Mode
 from guardd.facts.domain import Guest
-from guardd.judge.finding import Operation
+from guardd.judge.finding import CheckRequest, Operation
 from guardd.judge.stage import Stage, check_in_effect, stage_of
 from tests.judge.table import HASWELL, cpu, domain, judged, mode, told
 
@@ -38,7 +38,27 @@ def test_stage(operation: str, arch: Arch, check: Check | None, expected: Stage)
     """Measured on two hosts of libvirt 9.0.0 and two of 11.3.0."""
     asked = CPUDef(model="A", check=check)
 
-    assert expected is stage_of(Operation(operation), guest(arch), asked)
+    request = CheckRequest(domain="a", operation=Operation(operation), xml="")
+
+    assert expected is stage_of(request, guest(arch), asked)
+
+
+@pytest.mark.parametrize(
+    ("arch", "arrives", "expected"),
+    [
+        (Arch.X86_64, None, Stage.WRITTEN),
+        (Arch.X86_64, False, Stage.WRITTEN),
+        (Arch.X86_64, True, Stage.ARRIVING),
+        (Arch.PPC64LE, False, Stage.WRITTEN),
+        # a restored PowerPC guest is judged at its prepare, and has what was written
+        (Arch.PPC64LE, True, Stage.IN_FORCE),
+    ],
+)
+def test_stage_of_an_arrival(arch: Arch, *, arrives: bool | None, expected: Stage) -> None:
+    """The prepare that comes after migrate or restore is of the same guest as they were."""
+    request = CheckRequest(domain="a", operation=Operation.PREPARE, xml="", arrives=arrives)
+
+    assert expected is stage_of(request, guest(arch), CPUDef(model="A", check=Check.NONE))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ def install(host: Host, package: Path) -> None:
     host.push(package, "/root/")
     host.run("dpkg", "--install", f"/root/{package.name}", timeout=300)
     configure(host, "")
-    host.wait_until("cpu-guardctl status --json | jq -e '.libvirt_connected and .snapshot_taken'")
+    is_known = '.libvirt_connected and .snapshot_taken != ""'
+    host.wait_until(f"cpu-guardctl status --json | jq -e '{is_known}'")
 
 
 def configure(host: Host, toml: str) -> None:
