@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,9 +70,18 @@ def guest_text(guest: str) -> str:
     A running guest's XML has the CPU that it really got. Raises LibvirtFailed where there is no
     such guest.
     """
+    return _text(guest, libvirtconn.guest_xml)
+
+
+def definition_text(guest: str) -> str:
+    """Give the domain XML that *guest* will be started from, likewise."""
+    return _text(guest, libvirtconn.definition)
+
+
+def _text(guest: str, read: Callable[[Connection, str], str]) -> str:
     try:
         with connected() as connection:
-            return libvirtconn.guest_xml(connection, guest)
+            return read(connection, guest)
     except LibvirtFailed as exc:
         definition = DEFINITIONS / f"{guest}.xml"
         if Path(guest).name == guest and definition.is_file():

@@ -11,6 +11,7 @@ from guardd.ctl.compare import compare
 from guardd.ctl.decode import decode
 from guardd.ctl.drift import drift
 from guardd.ctl.explain import explain
+from guardd.ctl.fix import fix
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
 from guardd.ctl.metrics import metrics
@@ -27,6 +28,7 @@ COMMANDS = (
     decode,
     drift,
     explain,
+    fix,
     hook,
     host,
     metrics,

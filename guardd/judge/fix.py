@@ -109,11 +109,11 @@ def _settle(guest: Guest, draft: _Draft, judges: Judges) -> _Draft | None:
     """Answer findings with edits until there are none; None where one has no answer."""
     for _ in range(MAX_ROUNDS):
         changed = replace(guest, cpu=draft.cpu)
-        refusing = [f for verdict in judges(changed) if verdict.refused for f in verdict.findings]
+        refusing = [verdict for verdict in judges(changed) if verdict.refused]
         if not refusing:
             return draft
         before = draft
-        for finding in refusing:
+        for finding in (f for verdict in refusing for f in verdict.findings):
             if finding.mode is Enforcement.ENFORCE and not finding.code.is_doubt:
                 draft = _answer(draft, finding, guest.arch)
         if draft.cpu == before.cpu:
