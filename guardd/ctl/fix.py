@@ -26,7 +26,7 @@ from guardd.ctl.common import (
 from guardd.ctl.completion import Guest as GuestType
 from guardd.ctl.errand import run_errands
 from guardd.ctl.far import ask_libvirt
-from guardd.ctl.known import connected, definition_text, host_snapshot
+from guardd.ctl.known import connected, definition_text, file_text, host_snapshot, is_file
 from guardd.ctl.prospect import read_snapshot
 from guardd.ctl.source import Far, Source, SourceType
 from guardd.errors import GuardError, NoFix
@@ -43,7 +43,6 @@ from guardd.probe.revision import read_revision
 from guardd.render import printable
 
 FORMAT = 1  # of the JSON
-STDIN = "-"
 
 Host = tuple[HostSnapshot, Policy]
 
@@ -90,8 +89,8 @@ def fix(  # noqa: PLR0913 (its options)
     Exit status: 0 it fits, as it is or changed so, 1 no <cpu> would make it fit, 3 it cannot be
     told.
     """
-    text = _definition(guest)
-    if applies and _is_file(guest):
+    text = file_text(guest) if is_file(guest) else definition_text(guest)
+    if applies and is_file(guest):
         raise click.UsageError("--apply takes a guest of this host's libvirt, not a file")
     read = parse_domain(text)
     rules = files.read_config(config)[0]
@@ -128,21 +127,6 @@ def _apply(guest: str, found: Fix, *, yes: bool) -> None:
     with connected(read_only=False) as connection:
         libvirtconn.redefine(connection, guest, lambda text: rewrite_cpu(text, found.cpu).domain)
     click.echo(f"{printable(guest)} is defined anew; it takes effect at its next start", err=True)
-
-
-def _definition(guest: str) -> str:
-    if guest == STDIN:
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    if not _is_file(guest):
-        return definition_text(guest)
-    try:
-        return Path(guest).read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as exc:
-        raise click.BadParameter(f"cannot read {guest}: {exc.strerror}") from exc
-
-
-def _is_file(guest: str) -> bool:
-    return guest == STDIN or "/" in guest or Path(guest).is_file()
 
 
 def _snapshots(sources: Sequence[Source], guest: Guest, cpu_map: CPUMap) -> Iterator[HostSnapshot]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import click
 
 from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
@@ -17,6 +20,7 @@ from guardd.libvirtconn import Connection
 from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
 
 URI = "qemu:///system"
+STDIN = "-"
 
 # libvirt's own files, for when it does not run: the guest's definition
 DEFINITIONS = Path("/etc/libvirt/qemu")
@@ -62,6 +66,21 @@ def _fresh_snapshot() -> HostSnapshot:
         hint = "start cpu-guardd once while libvirt runs, or start libvirt"
         raise LibvirtFailed(f"nothing is known of this host: {exc}", hint=hint) from exc
     return with_fingerprint(snapshot)
+
+
+def is_file(guest: str) -> bool:
+    """Whether *guest*, as typed, is a file's name and not a guest's; "-" is standard input."""
+    return guest == STDIN or "/" in guest or Path(guest).is_file()
+
+
+def file_text(name: str) -> str:
+    """Give what the file *name* holds, "-": what comes on standard input; raises BadParameter."""
+    if name == STDIN:
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    try:
+        return Path(name).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as exc:
+        raise click.BadParameter(f"cannot read {name}: {exc.strerror}") from exc
 
 
 def guest_text(guest: str) -> str:
