@@ -20,7 +20,6 @@ from guardd.judge.finding import CheckRequest, Operation
 from guardd.judge.policy import Policy
 from guardd.probe.cpu_map import read_cpu_map
 
-
 STAMP_SECONDS = 2.0  # a guest that cannot be stamped is taken as it is
 
 
