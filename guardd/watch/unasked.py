@@ -21,6 +21,9 @@ SETTLE_SECONDS = 5.0
 MAX_GUESTS = 10_000
 MAX_CALLS = 8  # of one guest, for which no start was seen yet
 
+# whom `cpu-guardctl doctor` asks about, and runs the hook for: that tells nothing of libvirt
+BY_HAND = "cpu-guardd-doctor"
+
 PROBLEM = "guests start without the hook being asked: {cause}; see `cpu-guardctl hook status`"
 
 # one that wakes up did not go away: libvirt asks no hook
@@ -92,9 +95,9 @@ class Unasked(Chore):
         if event.what in LAUNCHES and not self._calls.take(event.name, event.at):
             self._suspects += [] if is_excused else [event]
 
-    def judged(self, _connection: Connection, _request: CheckRequest, _verdict: Verdict) -> None:
+    def judged(self, _connection: Connection, request: CheckRequest, _verdict: Verdict) -> None:
         """Note that the hook asks."""
-        if self._has_problem:
+        if self._has_problem and request.domain != BY_HAND:
             self._has_problem = False
             self._desk.note("hook", "")
 
