@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections import OrderedDict
@@ -112,6 +113,7 @@ class Unasked(Chore):
 
     def _tell(self, event: GuestEvent) -> None:
         cause = likely_cause(self._hooks)
+        began = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._clock() - event.at)
         self._desk.say(
             Kind.UNASKED,
             Priority.WARNING,
@@ -119,6 +121,7 @@ class Unasked(Chore):
             f" {cause}; see: cpu-guardctl hook status",
             GUARDD_DOMAIN=event.name,
             GUARDD_DOMAIN_UUID=event.uuid,
+            GUARDD_STARTED=began.isoformat(timespec="milliseconds"),
         )
         self._desk.count("unasked")
         self._desk.note("hook", PROBLEM.format(cause=cause))

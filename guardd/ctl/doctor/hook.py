@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from guardd import files, journal
@@ -127,8 +127,15 @@ def _missed(scene: Scene, looked: dt.datetime) -> str:
     said = next((text for text in problems if text.startswith(PROBLEM.partition("{")[0])), None)
     if said is None:
         return ""
-    told = journal.newest_time(Kind.UNASKED)
-    return "" if told is not None and told < looked else str(said)
+    told = journal.newest(Kind.UNASKED)
+    if told is not None and _started(told) < looked:
+        return ""  # the daemon says so until the next guest starts
+    return str(said)
+
+
+def _started(record: Mapping[str, str]) -> dt.datetime:
+    """Give when the guest started of which *record* says that nobody was asked."""
+    return dt.datetime.fromisoformat(record.get("GUARDD_STARTED", record["time"])).astimezone()
 
 
 def _seen(scene: Scene, ours: Path, looked: dt.datetime) -> str:

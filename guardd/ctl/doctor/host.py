@@ -8,7 +8,7 @@ import shlex
 from guardd import files
 from guardd.ctl.doctor.bounded import run_program
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
-from guardd.ctl.doctor.hook import RELOAD
+from guardd.ctl.doctor.hook import NEEDS_ROOT, RELOAD
 from guardd.ctl.doctor.scene import Scene
 from guardd.errors import BadConfig
 from guardd.facts.domain import Guest
@@ -25,6 +25,8 @@ def check_libvirt(scene: Scene) -> Checked:
     name = "libvirt"
     restart = f"systemctl restart {scene.libvirt_unit}"
     if scene.status is None:
+        if scene.is_hidden:
+            return unknown(name, f"whether the daemon hears of its events: {NEEDS_ROOT}")
         if scene.guests is None:
             return broken(name, scene.guests_problem, restart)
         return skipped(name, "libvirt answers; there is no daemon that could listen to it")
@@ -34,8 +36,9 @@ def check_libvirt(scene: Scene) -> Checked:
         return broken(name, f"the daemon is not connected: {why or 'no reason given'}", mend)
     if scene.guests is None:
         return broken(name, f"the daemon is connected, but {scene.guests_problem}", restart)
-    events = sum(scene.status.get("events", {}).values())
-    return ok(name, f"the daemon is connected to it, and noticed {events} things in guests")
+    noticed = scene.status.get("events", {})
+    events = ", ".join(f"{n} {what}" for what, n in sorted(noticed.items()))
+    return ok(name, f"the daemon listens to it; noticed since its start: {events or 'nothing'}")
 
 
 def check_snapshot(scene: Scene) -> Checked:
@@ -68,7 +71,7 @@ def check_guests(scene: Scene) -> Checked:
     if strange:
         found = f"nothing is known of the hypervisor of {_named(strange)}"
         return warning(name, found, RELOAD)
-    return ok(name, f"{_counted(len(scene.guests), 'guest')}, of hypervisors that are known")
+    return ok(name, f"{_counted(len(scene.guests), 'guest')}, none of an unknown hypervisor")
 
 
 def _is_known(guest: Guest, known: HostSnapshot) -> bool:
@@ -106,6 +109,8 @@ def check_stamps(scene: Scene) -> Checked:
 def check_problems(scene: Scene) -> Checked:
     """Pass on what the daemon itself complains of, but what other checks say."""
     name = "problems"
+    if scene.is_hidden:
+        return unknown(name, f"what the daemon complains of: {NEEDS_ROOT}")
     if scene.status is None:
         return skipped(name, "there is no daemon that could tell")
     said_elsewhere = (PROBLEM.partition("{")[0], "stamps cannot")

@@ -31,6 +31,8 @@ from guardd.xmldoc import escape
 DAEMON_SECONDS = 3.0
 LIBVIRT_SECONDS = 5.0
 
+_WORDS = {"version", "libvirt_connected", "snapshot_origin", "problems"}
+
 _HARMLESS = """\
 <domain type='{type}'>
   <name>{name}</name>
@@ -129,9 +131,12 @@ def read_scene(site: Site) -> Scene:
 
 def _status(site: Site) -> tuple[Mapping[str, Any] | None, str, bool]:
     try:
-        return call("GetStatus", {}, site.socket, seconds=DAEMON_SECONDS), "", False
+        status = call("GetStatus", {}, site.socket, seconds=DAEMON_SECONDS)
     except GuardError as exc:
         return None, str(exc), isinstance(exc.__cause__, PermissionError)
+    if lacking := _WORDS - set(status):
+        return None, f"its status lacks {', '.join(sorted(lacking))}", False
+    return status, "", False
 
 
 def _config(site: Site) -> tuple[Config | None, str]:
