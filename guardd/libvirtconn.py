@@ -354,6 +354,22 @@ def running_guest(connection: Connection, uuid: str) -> Running | None:
     return Running(xml=xml, how=_HOW.get(state), is_migrating=state == _MIGRATING)
 
 
+@contextmanager
+def passing_guest(connection: Connection, xml: str) -> Iterator[str]:
+    """Start the transient guest in *xml*, paused, for as long as the context lasts; give its UUID.
+
+    It ends with the connection, so with this process at the latest. Raises LibvirtFailed.
+    """
+    flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
+    with translated("start a guest"):
+        domain = connection.createXML(xml, flags)
+    try:
+        yield domain.UUIDString()
+    finally:
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.destroy()
+
+
 def set_metadata(
     connection: Connection, uuid: str, element: str | None, prefix: str, namespace: str
 ) -> bool:

@@ -9,6 +9,7 @@ from guardd.ctl.baseline import baseline
 from guardd.ctl.check import check
 from guardd.ctl.compare import compare
 from guardd.ctl.decode import decode
+from guardd.ctl.doctor.command import doctor
 from guardd.ctl.drift import drift
 from guardd.ctl.explain import explain
 from guardd.ctl.fix import fix
@@ -26,6 +27,7 @@ COMMANDS = (
     check,
     compare,
     decode,
+    doctor,
     drift,
     explain,
     fix,
