@@ -191,3 +191,9 @@ class CannotWrite(GuardError):
     """A file that was asked for cannot be written."""
 
     code = "cannot-write"
+
+
+class Unreachable(GuardError):
+    """Another host that cannot be asked, or that does not answer in time."""
+
+    code = "unreachable"

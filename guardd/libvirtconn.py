@@ -192,6 +192,12 @@ def _dotted(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
+def hostname(connection: Connection) -> str:
+    """Give the name of the host that libvirtd runs on."""
+    with translated("read the host's name"):
+        return str(connection.getHostname())
+
+
 def capabilities(connection: Connection) -> str:
     """Give the capabilities XML."""
     with translated("read capabilities"):
@@ -374,6 +380,19 @@ def compare_hypervisor_cpu(
     with translated(f"compare a CPU with that of {virt_type} {arch} {machine or ''}".rstrip()):
         found = connection.compareHypervisorCPU(emulator, arch, machine, virt_type, cpu)
     return _COMPARED[found]
+
+
+def guest_as_sent(connection: Connection, guest: str) -> str | None:
+    """Give the domain XML, without secrets, that a migration of *guest* would send.
+
+    None for a guest that does not run. It has the CPU as it was written, which is what the
+    destination's `migrate` hook sees.
+    """
+    with translated(f"find guest '{guest}'"):
+        domain = _lookup(connection, guest)
+        if not domain.isActive():
+            return None
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
 
 
 def _lookup(connection: Connection, guest: str) -> libvirt.virDomain:

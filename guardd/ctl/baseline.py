@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 import click
@@ -13,8 +12,26 @@ from guardd import cpu
 from guardd.cpu import CPUMap, Limits, arm, ppc64
 from guardd.cpu.definition import Arch, CPUDef, Fallback, MaxPhysAddr, PhysAddrMode
 from guardd.cpu.ppc64.compat import baseline_compat
-from guardd.ctl.common import arch_option, json_option, own_arch, pvr_option, shown_errors
-from guardd.ctl.cpufile import READABLE, models_option, print_cpu, read_cpus, read_models
+from guardd.ctl.common import (
+    arch_option,
+    json_option,
+    own_arch,
+    print_json,
+    pvr_option,
+    shown_errors,
+)
+from guardd.ctl.cpufile import models_option, print_cpu, read_models
+from guardd.ctl.pool import note_taken, read_pool
+from guardd.ctl.price import (
+    Cover,
+    CoverType,
+    Price,
+    note_left_out,
+    price_of,
+    price_to_dict,
+    show_price,
+)
+from guardd.ctl.source import Source, SourceType
 from guardd.errors import (
     BrokenMap,
     GuardError,
@@ -28,7 +45,7 @@ from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=READABLE)
+@click.argument("sources", metavar="FILE|URI...", nargs=-1, required=True, type=SourceType())
 @click.option("--migratable", is_flag=True, help="Leave out features that block migration.")
 @click.option("--features", "expanded", is_flag=True, help="List the model's own features too.")
 @models_option
@@ -37,16 +54,22 @@ from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
     is_flag=True,
     help="PowerPC: print the newest compatibility mode that all hosts have.",
 )
+@click.option("--price", "priced", is_flag=True, help="Show what each kind of host costs.")
+@click.option("--cover", type=CoverType(), help="Compute it for so many of the hosts only.")
+@click.option("--host-cpu", is_flag=True, help="Of URIs and snapshots: the host's own CPU.")
 @arch_option
 @pvr_option
 @json_option
 @shown_errors
 def baseline(  # noqa: PLR0913 (its options)
-    files: Sequence[Path],
+    sources: Sequence[Source],
     models: str | None,
     arch: str | None,
     cpu_map: CPUMap,
+    cover: Cover | None,
     *,
+    priced: bool,
+    host_cpu: bool,
     migratable: bool,
     expanded: bool,
     compat: bool,
@@ -55,22 +78,52 @@ def baseline(  # noqa: PLR0913 (its options)
     """Compute the CPU that runs on all hosts in the files ("-": stdin), as XML for virsh.
 
     Each FILE may hold several documents, as for virsh cpu-baseline and hypervisor-cpu-baseline:
-    cpu, domain, capabilities, domainCapabilities. With --models the result is tailored to a
-    hypervisor.
+    cpu, domain, capabilities, domainCapabilities; or it is a copy of a host's snapshot.json. A
+    URI is that of a host's libvirt. With --models the result is tailored to a hypervisor.
+
+    With --price it also shows what the others would gain without each kind of host, and the
+    trade-off between hosts and features; --cover 95% leaves out those that cost most.
 
     Exit status: 0 there is one, 1 the CPUs have none, 3 it cannot be told.
     """
-    found = [each for path in files for each in read_cpus(path)]
+    pool = read_pool(sources, own=host_cpu)
+    found = pool.found
     family = _common_arch(found, None if arch is None else Arch(arch))
     if compat:
         print_cpu(_compat_mode(family, found), as_json=as_json)
         return
     _note_unseen(family, found)
     limits = Limits(models=read_models(models, cpu_map, family), migratable=migratable)
-    result = _tailored(family, _baseline(cpu_map, family, found, limits), found, limits)
-    if expanded:
-        result = cpu.expand(cpu_map, family, result)
-    print_cpu(result, as_json=as_json)
+
+    def computed(kept: Sequence[FoundCPU]) -> CPUDef:
+        result = _tailored(family, _baseline(cpu_map, family, kept, limits), kept, limits)
+        return cpu.expand(cpu_map, family, result) if expanded else result
+
+    note_taken(pool)
+    if not priced and cover is None:
+        print_cpu(computed(found), as_json=as_json)
+        return
+    if not cpu.has_features(family):
+        raise UnsupportedArch(
+            f"hosts of {family} have no price: their CPUs are not made of features",
+            hint=_compat_hint(family, found),
+        )
+    price = price_of(cpu_map, family, found, limits, cover=cover, baseline=computed)
+    _show(price, priced=priced, as_json=as_json)
+
+
+def _show(price: Price, *, priced: bool, as_json: bool) -> None:
+    """Print *price* where it is wanted, and the CPU; raises IncompatibleCPUs without one."""
+    note_left_out(price)
+    if priced and as_json:
+        print_json(price_to_dict(price))
+    elif priced:
+        show_price(price)
+        click.echo()
+    if price.chosen.cpu is None:
+        raise IncompatibleCPUs(price.chosen.problem, hint="see --price and --cover")
+    if not (priced and as_json):
+        print_cpu(price.chosen.cpu, as_json=as_json)
 
 
 def _common_arch(found: Iterable[FoundCPU], asked: Arch | None) -> Arch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,12 +21,15 @@ from guardd.ctl.common import (
     state_option,
 )
 from guardd.ctl.completion import Guest
-from guardd.ctl.known import guest_text, host_snapshot
+from guardd.ctl.known import guest_as_sent, guest_text, host_snapshot
+from guardd.ctl.prospect import prospects, show_prospects
+from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
-from guardd.facts.domain import parse_domain
+from guardd.facts.domain import parse_domain, trim_domain
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.advice import advise
+from guardd.judge.arrival import arrival_requests
 from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
 from guardd.probe.revision import read_revision
 from guardd.xmldoc import parse_xml
@@ -36,19 +40,32 @@ STDIN = "-"
 @click.command()
 @click.argument("guest", metavar="GUEST|FILE", type=Guest(or_file=True))
 @click.option(
+    "--on",
+    "destinations",
+    metavar="URI|FILE",
+    type=SourceType(),
+    multiple=True,
+    help="Ask that host instead of this one; may be given many times.",
+)
+@click.option(
     "--operation",
     type=click.Choice(list(Operation)),
-    default=Operation.PREPARE.value,
-    show_default=True,
-    help="Judge as for a start, an incoming migration or a restore.",
+    help="Judge as for a start (prepare, the default), an incoming migration or a restore.",
 )
 @config_option
 @state_option
 @cpu_map_option
 @json_option
 @shown_errors
-def check(
-    guest: str, operation: str, config: Path, state: Path, cpu_map: CPUMap, *, as_json: bool
+def check(  # noqa: PLR0913 (its options)
+    guest: str,
+    destinations: Sequence[Source],
+    operation: str | None,
+    config: Path,
+    state: Path,
+    cpu_map: CPUMap,
+    *,
+    as_json: bool,
 ) -> None:
     """Say whether GUEST, or the domain in FILE ("-": stdin), can start on this host.
 
@@ -56,16 +73,25 @@ def check(
     the daemon nor libvirt need to run: this host is known by the snapshot that the daemon keeps.
     Of a definition it also tells what it will lead to: a guest that could never migrate, and such.
 
-    Exit status: 0 it can, 1 it would be refused, 3 it cannot be told.
+    With --on, whether it can go to other hosts: libvirt URIs as virsh migrate takes them, or
+    copies of their snapshot.json. Their guards are asked by way of ssh, else their libvirt. A
+    running guest is judged as its migration would be, any other as its start there.
+
+    Exit status: 0 it can, 1 it would be refused, 3 it cannot be told. With several hosts: 0 it can
+    go to all of them, 1 one of them would refuse it, 3 else.
     """
     text = _domain_text(guest)
+    if destinations:
+        requests = _requests_elsewhere(guest, text, operation)
+        sys.exit(show_prospects(prospects(destinations, requests, cpu_map), as_json=as_json))
     try:
         read = parse_domain(text)
         name, runs = read.name, read.runs
     except GuardError:
         name, runs = guest, False  # the verdict will say what is wrong with the XML
     # one that runs is judged as if it arrived, by the CPU that it has; else it would be a start
-    request = CheckRequest(domain=name, operation=Operation(operation), xml=text, arrives=runs)
+    wanted = Operation(operation or Operation.PREPARE)
+    request = CheckRequest(domain=name, operation=wanted, xml=text, arrives=runs)
     (rules, _), snapshot = files.read_config(config), host_snapshot(state)
     cpu_map = match_pvr(cpu_map, rules.pvr)
     if rules.pvr is PVRMatch.EXACT:
@@ -96,10 +122,28 @@ def _is_definition(text: str) -> bool:
         return False
 
 
+def _requests_elsewhere(guest: str, text: str, operation: str | None) -> Sequence[CheckRequest]:
+    """Give what another host is asked of the guest with the XML *text*, and no more than it needs.
+
+    Raises what `parse_domain` raises: what cannot be read here need not be sent.
+    """
+    read, trimmed = parse_domain(text), trim_domain(text)
+    if operation is not None or not read.runs:
+        wanted = Operation(operation or Operation.PREPARE)
+        return [CheckRequest(domain=read.name, operation=wanted, xml=trimmed, arrives=read.runs)]
+    as_sent = None if _is_file(guest) else guest_as_sent(guest)
+    sent = trimmed if as_sent is None else trim_domain(as_sent)
+    return arrival_requests(read.name, as_sent=sent, in_force=trimmed)
+
+
+def _is_file(guest: str) -> bool:
+    return guest == STDIN or "/" in guest or Path(guest).is_file()
+
+
 def _domain_text(guest: str) -> str:
     if guest == STDIN:
         return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    if "/" not in guest and not Path(guest).is_file():
+    if not _is_file(guest):
         return guest_text(guest)
     try:
         return Path(guest).read_bytes().decode("utf-8", "surrogateescape")

@@ -28,10 +28,13 @@ def uri() -> str:
 
 
 @contextmanager
-def connected() -> Iterator[Connection]:
-    """Open a read-only connection; raises LibvirtFailed."""
+def connected(*, read_only: bool = True) -> Iterator[Connection]:
+    """Open a connection; raises LibvirtFailed.
+
+    A read-only one is told neither domain capabilities nor what a migration would send.
+    """
     libvirtconn.silence_stderr()
-    connection = libvirtconn.open_connection(uri(), read_only=True)
+    connection = libvirtconn.open_connection(uri(), read_only=read_only)
     try:
         yield connection
     finally:
@@ -48,7 +51,7 @@ def host_snapshot(directory: Path = files.STATE_DIRECTORY) -> HostSnapshot:
 
 def _fresh_snapshot() -> HostSnapshot:
     try:
-        with connected() as connection:
+        with connected(read_only=False) as connection:
             snapshot, keys = learn_host(connection)
             for key in keys:
                 try:
@@ -76,6 +79,18 @@ def guest_text(guest: str) -> str:
             return _read(definition)
         hint = "see `virsh list --all`; a file is taken when its name has a '/' or it exists here"
         raise LibvirtFailed(str(exc), hint=hint) from exc
+
+
+def guest_as_sent(guest: str) -> str | None:
+    """Give the domain XML that a migration of the running *guest* would send.
+
+    None for one that does not run, and where libvirt does not give it to this user.
+    """
+    try:
+        with connected(read_only=False) as connection:
+            return libvirtconn.guest_as_sent(connection, guest)
+    except LibvirtFailed:
+        return None
 
 
 def guest_states(definitions: Path = DEFINITIONS) -> tuple[list[GuestState], str]:

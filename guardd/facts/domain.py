@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from guardd.cpu.definition import Arch, CPUDef, CPUType
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import BadStamp, InvalidDomain
-from guardd.facts.stamp import Stamp, find_stamp
-from guardd.xmldoc import Element, parse_xml, string_value
+from guardd.facts.stamp import NAMESPACE, Stamp, find_stamp
+from guardd.xmldoc import Element, format_xml, parse_xml, string_value
 
 # <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
 POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
+
+# all that `parse_domain` looks at: the root's attributes, and below it
+_ROOT_READ = ("type", "id")
+_READ = (
+    *("name", "uuid", "os/type", "cpu", "clock/timer[@name='tsc']", "devices/emulator"),
+    *(f".//{{{namespace}}}*" for namespace in (NAMESPACE, POLICY_NAMESPACE)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +103,24 @@ def _tsc_frequency(domain: Element) -> int | None:
 def _wanted_mode(domain: Element) -> str:
     element = domain.find(f"metadata/{{{POLICY_NAMESPACE}}}policy")
     return "" if element is None else element.get("mode", "")
+
+
+def trim_domain(text: str | bytes) -> str:
+    """Give the domain *text* with nothing in it but what `parse_domain` reads.
+
+    For another host: disks, passwords and addresses are none of its business. Raises MalformedXML.
+    """
+    domain = parse_xml(text, what="domain")
+    read = [element for path in _READ for element in domain.findall(path)]
+    whole = {each for element in read for each in element.iter()}
+    way = {each for element in read for each in element.iterancestors()} - whole
+    for element in way:
+        kept = _ROOT_READ if element is domain else ()
+        for child in [child for child in element if child not in whole | way]:
+            element.remove(child)
+        for child in element:
+            child.tail = None
+        element.text = None
+        for name in set(element.attrib) - set(kept):
+            del element.attrib[name]
+    return format_xml(domain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import socket
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
@@ -23,6 +24,11 @@ from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.fingerprint import read_fingerprint
 from guardd.probe.hardware import read_hardware
 
+# While lxml parses, libxml2's loader of files is lxml's, for the whole process. Of two threads that
+# parse at once one leaves it so, and libvirt crashes when it reads a file, as for test:///FILE
+# (lxml's parser.pxi, _register_document_loader and _local_resolver).
+_PARSING = threading.Lock()
+
 
 def utc_now() -> str:
     """Give the UTC time in ISO 8601, to the second."""
@@ -36,23 +42,39 @@ def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey
     Raises LibvirtFailed, and what `parse_capabilities` raises.
     """
     supported = parse_capabilities(libvirtconn.capabilities(connection))
+    snapshot = _described(connection, supported, socket.gethostname())
+    snapshot = replace(snapshot, arm=_arm_host(supported.arch))
+    return snapshot, _wanted(supported, libvirtconn.all_guests(connection))
+
+
+def learn_elsewhere(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey]]:
+    """Do the same for another host that *connection* leads to; its guests are not looked at.
+
+    What only the host itself can read is not in the snapshot: fingerprint, Arm registers.
+    """
+    text = libvirtconn.capabilities(connection)
+    with _PARSING:
+        supported = parse_capabilities(text)
+    snapshot = _described(connection, supported, libvirtconn.hostname(connection))
+    return snapshot, _wanted(supported, ())
+
+
+def _described(connection: Connection, supported: Capabilities, hostname: str) -> HostSnapshot:
     machines = {
         support.arch: MappingProxyType(
             {name: canonical for name, canonical in support.machines if name != canonical}
         )
         for support in supported.guests
     }
-    snapshot = HostSnapshot(
-        hostname=socket.gethostname(),
+    return HostSnapshot(
+        hostname=hostname,
         taken=utc_now(),
         libvirt=libvirtconn.version(connection),
         qemu=libvirtconn.qemu_version(connection),
         arch=supported.arch,
         host_cpu=supported.host_cpu,
         machines=MappingProxyType(machines),
-        arm=_arm_host(supported.arch),
     )
-    return snapshot, _wanted(supported, libvirtconn.all_guests(connection))
 
 
 def _arm_host(arch: Arch) -> ArmHost | None:
@@ -70,7 +92,9 @@ def learn_hypervisor(connection: Connection, key: HypervisorKey) -> Hypervisor:
 
     Raises LibvirtFailed, and what `parse_domcaps` raises.
     """
-    return parse_domcaps(libvirtconn.domain_capabilities(connection, *key))
+    text = libvirtconn.domain_capabilities(connection, *key)
+    with _PARSING:
+        return parse_domcaps(text)
 
 
 def learn_key(connection: Connection, guest: str) -> HypervisorKey:

@@ -1,12 +1,14 @@
 """Domain XML as the hook gets it, and as it should never be."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardd.cpu.definition import Arch, Check, FeaturePolicy
 from guardd.errors import GuardError, InvalidCPU, InvalidDomain, MalformedXML
-from guardd.facts.domain import Guest, parse_domain
+from guardd.facts.domain import Guest, parse_domain, trim_domain
 from guardd.xmldoc import escape
 from tests.recordings import recorded
 
@@ -145,3 +147,48 @@ def test_secrets_do_not_leave_when_truncated(size: int) -> None:
         parse_domain(SECRETS[:size])
 
     assert "sekrit" not in str(caught.value)
+
+
+STAMP = "<g:stamp xmlns:g='https://cpuguardd.io/xmlns/stamp' version='1' digest='x'/>"
+POLICY = "<p:policy xmlns:p='https://cpuguardd.io/xmlns/policy' mode='warn'/>"
+FOREIGN = "<app:x xmlns:app='http://example.org/app' a='sekrit-a'>sekrit-b{}sekrit-c</app:x>"
+TIMERS = "<clock offset='variable'><timer name='tsc' frequency='5'/><timer name='rtc'/></clock>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            pytest.param(recorded(name), id=name)
+            for name in (
+                "x86_64-guest-haswell-in-force-kvm",
+                "x86_64-guest-skylake-in-force-tcg",
+            )
+        ),
+        pytest.param(SECRETS, id="secrets"),
+        pytest.param(SECRETS.replace("<metadata>", f"<metadata>{STAMP}{POLICY}"), id="ours"),
+        pytest.param(
+            SECRETS.replace("<metadata>", f"<metadata>{FOREIGN.format(STAMP + POLICY)}"),
+            id="ours in another's",
+        ),
+        pytest.param(SECRETS.replace("<metadata>", f"{TIMERS}<metadata>"), id="timers"),
+        pytest.param("<domain/>", id="empty"),
+        pytest.param(f"<domain type='kvm'><name>ä&lt;</name>{OS}</domain>", id="little"),
+    ],
+)
+def test_trimmed(text: str) -> None:
+    """What goes to another host: the same to a verdict, and nothing else."""
+    trimmed = trim_domain(text)
+
+    assert parsed(text) == parsed(trimmed)
+    assert "sekrit" not in trimmed
+    assert not re.search(r"<disk|<graphics|'rtc'|<memory|offset=", trimmed)
+    assert trim_domain(trimmed) == trimmed
+
+
+def parsed(text: str) -> Guest | str:
+    """Read *text*, or give what is wrong with it."""
+    try:
+        return parse_domain(text)
+    except GuardError as exc:
+        return str(exc)

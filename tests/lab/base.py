@@ -18,6 +18,7 @@ _PACKAGES = (
     # a host
     "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps netcat-openbsd ca-certificates"
     " libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-system-ppc qemu-utils"
+    " openssh-client openssh-server"
     # what cpu-guardd's own package depends on: the hosts have no way out to fetch it
     " python3 python3-venv python3-libvirt python3-lxml python3-systemd python3-click python3-rich"
     " python3-prometheus-client bash-completion jq"
