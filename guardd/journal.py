@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 from guardd.judge.finding import Decision
 from systemd import daemon as systemd_daemon
@@ -257,7 +258,12 @@ def _is_verdict(record: Mapping[str, Any]) -> bool:
 def _fields(record: Mapping[str, Any]) -> dict[str, str]:
     time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
     fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
-    return {"time": time} | {name: str(value) for name, value in fields.items()}
+    return {"time": time} | {name: _text(value) for name, value in fields.items()}
+
+
+def _text(value: object) -> str:
+    """Write a field as it stands in the journal: the reader makes a UUID of a MESSAGE_ID."""
+    return value.hex if isinstance(value, UUID) else str(value)
 
 
 def notify(state: str) -> None:

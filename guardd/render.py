@@ -135,6 +135,19 @@ def reason(verdict: Verdict) -> str:
     return _reason(verdict, first.code, counted(names), len(names))
 
 
+def short_reason(verdict: Verdict) -> str:
+    """Give the reason in a few words, of a verdict that has findings: its code, and of what."""
+    first, names = _first_group(verdict)
+    if first.code.is_doubt:
+        return f"{first.code}: {printable(first.sentence, REPORTED_LENGTH)}"
+    return f"{first.code}: {counted(names)}"
+
+
+def deciding_code(verdict: Verdict) -> str:
+    """Give the code of the finding that decided, "" of a verdict without findings."""
+    return str(_first_group(verdict)[0].code) if verdict.findings else ""
+
+
 def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
     return _LINES[code].format(
         guest=printable(verdict.domain),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from guardd import __version__
@@ -10,7 +13,9 @@ from guardd.ctl.check import check
 from guardd.ctl.compare import compare
 from guardd.ctl.decode import decode
 from guardd.ctl.drift import drift
+from guardd.ctl.events import events
 from guardd.ctl.explain import explain
+from guardd.ctl.guests import guests
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
 from guardd.ctl.metrics import metrics
@@ -26,7 +31,9 @@ COMMANDS = (
     compare,
     decode,
     drift,
+    events,
     explain,
+    guests,
     hook,
     host,
     metrics,
@@ -47,6 +54,10 @@ def main() -> None:
 
     Exit status: 0 compatible, 1 incompatible, 2 usage, 3 cannot tell, 69 no daemon.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a guest's name may hold what this terminal has no letter for
+            stream.reconfigure(errors="backslashreplace")
 
 
 for command in COMMANDS:

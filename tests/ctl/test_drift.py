@@ -113,7 +113,7 @@ def test_nothing_ever_changed(host: Host) -> None:
 
     assert (0, "") == (done.status, done.err)
     assert done.out.startswith("This host has not changed")
-    assert host.run("drift", "--json").json is None
+    assert host.run("drift", "--json").json["before"] is None
 
 
 def test_two_files(host: Host) -> None:
