@@ -117,13 +117,14 @@ class JournalWriter:
         return True
 
 
-def newest_verdict(guest: str | None) -> dict[str, str] | None:
+def newest_verdict(guest: str | None, *, directory: Path | None = None) -> dict[str, str] | None:
     """Give the fields of the newest verdict on *guest* (name or UUID), None: newest refusal.
 
     Only records that the daemon or root wrote count: anybody may write to the journal. "time" is
-    added, local time in ISO 8601.
+    added, local time in ISO 8601. *directory*: that of another journal than this machine's. Raises
+    OSError where that cannot be read.
     """
-    with systemd_journal.Reader() as reader:
+    with _reader(directory) as reader:
         if guest is None:
             reader.add_match(GUARDD_REFUSED="yes")
         else:
