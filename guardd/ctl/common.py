@@ -118,6 +118,12 @@ def own_arch() -> Arch:
         raise UnsupportedArch(f"'{machine}' is no architecture that libvirt knows") from None
 
 
+def styled(text: str, colour: str | None) -> str:
+    """Give *text* in *colour* where that will be seen: on a terminal, and without NO_COLOR."""
+    is_wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return click.style(text, fg=colour) if colour and is_wanted else text
+
+
 def json_schema(name: str = "") -> str:
     """Name the schema of what the running command prints: "guests/1", "hook-status/1".
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from guardd import journal
-from guardd.ctl.common import Exit, json_option, json_schema, json_text, shown_errors
+from guardd.ctl.common import Exit, json_option, json_schema, json_text, shown_errors, styled
 from guardd.ctl.completion import Guest
 from guardd.ctl.when import Moment
 from guardd.journal import Follow, Kind
@@ -97,7 +97,7 @@ def _print(fields: Mapping[str, str]) -> None:
         event["time"],
         event["kind"].ljust(KIND_WIDTH),
         guest,
-        click.style(decision, fg=_STYLES.get(decision)),
+        styled(decision, _STYLES.get(decision)),
         printable(message, LONGEST),
     ]
     for line in _lines("  ".join(words)):
