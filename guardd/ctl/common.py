@@ -129,8 +129,12 @@ def json_schema(name: str = "") -> str:
 
     *name*: in place of the command's own, where it prints several kinds of documents.
     """
-    path = click.get_current_context().command_path.split()[1:]
-    name = name or "-".join(path)
+    if not name:
+        context, words = click.get_current_context(), []
+        while context.parent is not None:  # the outermost is the program
+            words.append(context.info_name or "")
+            context = context.parent
+        name = "-".join(reversed(words))
     return f"{name}/{SCHEMA_VERSIONS.get(name, 1)}"
 
 
