@@ -229,15 +229,18 @@ def all_guests(connection: Connection) -> list[str]:
     return texts
 
 
-def guest_states(connection: Connection) -> Iterator[GuestState]:
+def guest_states(connection: Connection, *, snapshots: bool = True) -> Iterator[GuestState]:
     """Give every state in which a guest's CPU waits for this host, without secrets.
 
-    A state that cannot be read is left out. Raises LibvirtFailed where there is no list of guests.
+    A state that cannot be read is left out, and so are *snapshots* where they are not wanted.
+    Raises LibvirtFailed where there is no list of guests.
     """
     with translated("list all domains"):
         domains = connection.listAllDomains()
     for domain in domains:
         yield from _states(domain)
+        if snapshots:
+            yield from _snapshots(domain, domain.name(), domain.UUIDString())
 
 
 def _states(domain: libvirt.virDomain) -> Iterator[GuestState]:
@@ -259,7 +262,6 @@ def _states(domain: libvirt.virDomain) -> Iterator[GuestState]:
         with contextlib.suppress(libvirt.libvirtError):
             if (text := read()) is not None:
                 yield GuestState(name=name, uuid=uuid, standing=standing, xml=text)
-    yield from _snapshots(domain, name, uuid)
 
 
 def _snapshots(domain: libvirt.virDomain, name: str, uuid: str) -> Iterator[GuestState]:

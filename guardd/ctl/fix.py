@@ -42,8 +42,6 @@ from guardd.judge.reference import find_hypervisor
 from guardd.probe.revision import read_revision
 from guardd.render import printable
 
-FORMAT = 1  # of the JSON
-
 Host = tuple[HostSnapshot, Policy]
 
 
@@ -182,7 +180,6 @@ def _lines(guest: Guest, found: Fix, rewritten: Rewritten) -> Iterator[str]:
 
 def _to_dict(guest: Guest, found: Fix, rewritten: Rewritten) -> dict[str, Any]:
     return {
-        "format": FORMAT,
         "domain": guest.name,
         "steps": list(found.steps),
         "lost": list(found.lost),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -121,15 +121,21 @@ def guest_as_sent(guest: str) -> str | None:
         return None
 
 
-def guest_states(definitions: Path = DEFINITIONS) -> tuple[list[GuestState], str]:
+def guest_states(
+    definitions: Path = DEFINITIONS,
+    *,
+    snapshots: bool = True,
+    watched: Callable[[Iterator[GuestState]], Iterable[GuestState]] = iter,
+) -> tuple[list[GuestState], str]:
     """Give all states of all guests here, from libvirt; where it does not answer, from its files.
 
-    The second value says what is missing then, "" for nothing. Raises LibvirtFailed where the
-    files cannot be read either.
+    The second value says what is missing then, "" for nothing. *snapshots*: also those of its
+    snapshots. *watched* hands on what is read while it is, as `progress` does. Raises LibvirtFailed
+    where the files cannot be read either.
     """
     try:
         with connected() as connection:
-            return list(libvirtconn.guest_states(connection)), ""
+            return list(watched(libvirtconn.guest_states(connection, snapshots=snapshots))), ""
     except LibvirtFailed as exc:
         states = _defined_states(definitions, exc)
         return states, (

@@ -29,8 +29,6 @@ from guardd.judge.arrival import worst
 from guardd.judge.finding import CheckRequest, Decision, Verdict
 from guardd.judge.policy import Policy
 
-FORMAT = 1  # of the JSON
-
 
 class CanGo(StrEnum):
     """Whether a guest can go somewhere."""
@@ -102,7 +100,7 @@ def prospects(
 def show_prospects(found: Sequence[Prospect], *, as_json: bool) -> Exit:
     """Print *found* and give the exit status."""
     if as_json:
-        print_json({"format": FORMAT, "hosts": [_to_dict(prospect) for prospect in found]})
+        print_json({"hosts": [_to_dict(prospect) for prospect in found]}, "check-on")
     else:
         rows = [_row(prospect) for prospect in found]
         print_table(["HOST", "CAN GO", "ASKED", "WHY"], rows, whole={"CAN GO", "ASKED"})
