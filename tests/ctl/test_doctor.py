@@ -583,6 +583,11 @@ def test_problems(scene: Scene) -> None:
     assert (State.WARNING, problems[1]) == (checked.state, checked.found)
     assert State.OK is host_checks.check_problems(scene).state
 
+    lost = "cannot connect to qemu:///system: Connection refused"
+    away = replace(scene, status={**STATUS, "libvirt_connected": False, "problems": [lost]})
+    assert State.OK is host_checks.check_problems(away).state
+    assert f"the daemon is not connected: {lost}" == host_checks.check_libvirt(away).found
+
 
 # -- around
 

@@ -117,8 +117,8 @@ def check_noticed(scene: Scene) -> Checked:
         return broken(name, missed, mend)
     if seen := _seen(scene, ours, unit.looked):
         return ok(name, seen)
-    put = f"{ours} was put there at {_clock(_born(ours))}, and {unit.name}"
-    return broken(name, f"{put} looked for hooks at {_clock(unit.looked)}, before that", mend)
+    late = f"{unit.name} looked for hooks at {_clock(unit.looked)}, before {ours} was put there"
+    return broken(name, f"{late}, at {_clock(_born(ours))}", mend)
 
 
 def _missed(scene: Scene, looked: dt.datetime) -> str:
@@ -158,7 +158,8 @@ def _born(path: Path) -> dt.datetime:
 
 
 def _clock(time: dt.datetime) -> str:
-    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    # a hook may be put there within a second of the look that missed it
+    return time.astimezone().isoformat(" ", "milliseconds")[: len("2026-11-23 01:49:40.480")]
 
 
 # -- the hook and its fallback, run by hand

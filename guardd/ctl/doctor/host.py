@@ -31,7 +31,7 @@ def check_libvirt(scene: Scene) -> Checked:
             return broken(name, scene.guests_problem, restart)
         return skipped(name, "libvirt answers; there is no daemon that could listen to it")
     if not scene.status["libvirt_connected"]:
-        why = "; ".join(text for text in scene.status["problems"] if "libvirt" in text)
+        why = "; ".join(text for text in scene.status["problems"] if _is_of_libvirt(text))
         mend = restart if scene.guests is None else RELOAD
         return broken(name, f"the daemon is not connected: {why or 'no reason given'}", mend)
     if scene.guests is None:
@@ -115,11 +115,17 @@ def check_problems(scene: Scene) -> Checked:
         return skipped(name, "there is no daemon that could tell")
     said_elsewhere = (PROBLEM.partition("{")[0], "stamps cannot")
     left = [text for text in scene.status["problems"] if not text.startswith(said_elsewhere)]
-    if scene.config_problem or not scene.status["libvirt_connected"]:
-        left = [text for text in left if text != scene.config_problem and "libvirt" not in text]
+    left = [text for text in left if text != scene.config_problem]
+    if not scene.status["libvirt_connected"]:
+        left = [text for text in left if not _is_of_libvirt(text)]
     if left:
         return warning(name, "; ".join(left), "cpu-guardctl status")
     return ok(name, "the daemon complains of nothing else")
+
+
+def _is_of_libvirt(problem: str) -> bool:
+    """Whether *problem* is that the daemon is not connected."""
+    return problem.startswith("cannot connect to ") or "libvirt" in problem
 
 
 def check_pool(scene: Scene) -> Checked:

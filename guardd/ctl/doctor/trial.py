@@ -46,6 +46,8 @@ def check_trial(scene: Scene, *, is_wanted: bool) -> Checked:
         )
     if not scene.is_root:
         return unknown(name, f"only root may start a guest: {NEEDS_ROOT}")
+    if scene.guests is None:
+        return unknown(name, f"no guest could be tried: {scene.guests_problem}")
     guest = f"{BY_HAND}-{uuid.uuid4().hex[:8]}"
     try:
         trial = within(START_SECONDS, lambda: try_guest(scene, guest))
@@ -98,8 +100,8 @@ def judge_trial(scene: Scene, trial: Trial) -> Checked:
     if trial.source.startswith("no daemon"):
         return broken(name, f"{trial.name} was judged by the hook, without the daemon", RESTART)
     if trial.refused:
-        line = trial.refused.partition("cpu-guardd[")[2] or trial.refused
-        return ok(name, f"the hook was asked and refused {trial.name}, so no stamp: {line}")
+        line = trial.refused[trial.refused.index("cpu-guardd[") :]
+        return ok(name, f"the hook was asked, and refused it, so that no stamp was due: {line}")
     if trial.stamped is None:
         late = f"{trial.name} was judged, but had no stamp within {STAMP_SECONDS:.0f} s"
         return broken(name, late, RESTART)
