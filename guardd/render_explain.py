@@ -9,7 +9,7 @@ from typing import Any
 
 from guardd.judge.account import BY_STAMP, Asked, Cause, Origin, Reason
 from guardd.judge.finding import Code, Finding
-from guardd.render import by_purpose, printable
+from guardd.render import UNSORTED_NAMES, by_purpose, printable
 from guardd.render_drift import change_words
 
 SHOWN_LINES = 12  # of <feature> elements; who needs more of them has `fix`
@@ -75,10 +75,18 @@ def groups_to_dicts(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def asked_lines(found: Iterable[Asked]) -> Iterator[str]:
-    """Say where each thing comes from that the guest asks for."""
-    for asked in found:
-        yield from _sorted_names(asked_words(asked), asked.names)
+def asked_lines(found: Sequence[Asked]) -> Iterator[str]:
+    """Say where each thing comes from that the guest asks for.
+
+    The reasons have named all of it: where most of it comes from, its names are not said again.
+    """
+    most = max(found, key=lambda asked: len(asked.names), default=None)
+    for asked in sorted(found, key=lambda asked: asked is most):
+        if asked is not most or len(asked.names) <= UNSORTED_NAMES:
+            yield from _sorted_names(asked_words(asked), asked.names)
+        else:
+            which = "all of it" if len(found) == 1 else "all else"
+            yield f"{asked_words(asked)}: {which}"
 
 
 def asked_words(asked: Asked) -> str:
@@ -114,6 +122,8 @@ def reason_words(reason: Reason) -> str:
             return f"this host's processor ({who}) does not have them"
         case Cause.HYPERVISOR:
             return f"this host's processor ({who}) has them, and KVM or QEMU does not give them"
+        case Cause.EMULATOR:
+            return f"{who} emulates the guest's CPU, and does not have them"
         case Cause.DRIFT:
             what = f": {changes}" if changes else ""
             return f"this host had them until it changed, after {since}{what}"

@@ -32,7 +32,7 @@ from guardd.judge.account import Asked, Reason, asked_by, reasons
 from guardd.judge.finding import CheckRequest, Finding, Operation, Verdict
 from guardd.judge.replay import Past, past_verdict
 from guardd.probe.cpu_map import DIRECTORY, read_cpu_map
-from guardd.render import printable, reason
+from guardd.render import REPORTED_LENGTH, printable, reason
 from guardd.render_explain import (
     Step,
     Where,
@@ -249,16 +249,15 @@ def _now_lines(account: Account) -> Iterator[str]:
             yield "libvirt here does not have this guest, so it cannot be judged anew"
         return
     if account.is_same:
-        yield (
-            f"the same would be said, by {printable(now.source, 500)}" if now.source else "the same"
-        )
+        known = f" ({printable(now.source, REPORTED_LENGTH)})" if now.source else ""
+        yield f"the same would be said{known}"
         return
     outcome = "refused" if now.refused else "allowed"
     what = "as it runs" if account.present.guest and account.present.guest.runs else "a start"
     why = f": {reason(now)}" if now.findings else ""
     yield f"{what} would be {outcome} ({now.decision}){why}"
     if now.source:
-        yield f"known by {printable(now.source, 500)}"
+        yield f"known by {printable(now.source, REPORTED_LENGTH)}"
 
 
 # -- for programs

@@ -18,6 +18,7 @@ from guardd.judge.birth import versions_of
 from guardd.judge.finding import Code, Finding
 from guardd.judge.reference import KVM
 
+TCG = "qemu"  # domain/@type
 NEAR_NAMES = 3
 LIKENESS = 0.8  # of a name that may be meant, from 0 to 1
 
@@ -83,6 +84,7 @@ class Cause(StrEnum):
 
     HARDWARE = "hardware"  # the processor has it not
     HYPERVISOR = "hypervisor"  # the processor has it, and guests do not get it
+    EMULATOR = "emulator"  # QEMU emulates the guest's CPU, and not all of it
     DRIFT = "drift"  # the host had it before it changed
     STAMP = "stamp"  # the guest booted under other versions
     UNKNOWN_NAME = "unknown-name"
@@ -165,11 +167,14 @@ def _of_layers(
     lacking: Sequence[str], guest: Guest, host: HostSnapshot, cpu_map: CPUMap
 ) -> list[Reason]:
     """Tell what the processor lacks from what KVM, QEMU or libvirt keep back."""
-    if not lacking or not cpu.same_family(host.arch, guest.arch) or host.host_cpu is None:
-        return []
-    if guest.virt_type != KVM or not cpu.has_features(guest.arch):
-        return []
     try:
+        if not lacking or not cpu.has_features(guest.arch):
+            return []
+        if guest.virt_type == TCG:
+            return [Reason(cause=Cause.EMULATOR, names=tuple(lacking), who="TCG")]
+        is_native = guest.virt_type == KVM and cpu.same_family(host.arch, guest.arch)
+        if not is_native or host.host_cpu is None:
+            return []
         silicon = cpu.features(cpu_map, host.arch, host.host_cpu)
         strange = cpu.unknown_features(cpu_map, guest.arch, lacking)
     except GuardError:
