@@ -411,6 +411,28 @@ def compare_hypervisor_cpu(
     return _COMPARED[found]
 
 
+def guests_as_sent(connection: Connection) -> Iterator[tuple[str, str, str, str | None]]:
+    """Give name, UUID, XML and what a migration would send of every guest, all without secrets.
+
+    The last is None for a guest that does not run, and where libvirt does not tell it on this
+    connection. Raises LibvirtFailed where there is no list of guests.
+    """
+    with translated("list all domains"):
+        domains = connection.listAllDomains()
+    for domain in domains:
+        with contextlib.suppress(libvirt.libvirtError):  # it was undefined meanwhile
+            yield domain.name(), domain.UUIDString(), str(domain.XMLDesc()), _as_sent(domain)
+
+
+def _as_sent(domain: libvirt.virDomain) -> str | None:
+    try:
+        if not domain.isActive():
+            return None
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
+    except libvirt.libvirtError:
+        return None
+
+
 def guest_as_sent(connection: Connection, guest: str) -> str | None:
     """Give the domain XML, without secrets, that a migration of *guest* would send.
 

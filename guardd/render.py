@@ -150,6 +150,23 @@ def deciding_code(verdict: Verdict) -> str:
     return str(_first_group(verdict)[0].code) if verdict.findings else ""
 
 
+def reason_there(verdict: Verdict) -> str:
+    """Give the reason for a reader who is not on the host that *verdict* is of."""
+    if not verdict.findings:
+        return f"fits ({printable(verdict.host_cpu) or 'nothing to compare'})"
+    # the sentence was made for those who read it there
+    return reason(verdict).replace("this host", "that host")
+
+
+def reason_of(verdict: Verdict, code: Code, names: Sequence[str], called: str = "") -> str:
+    """Give the sentence for the findings of *code*, which are about *names*, all of them.
+
+    They are called what *called* says, where it says anything.
+    """
+    listed = called or counted(names, len(names))
+    return _reason(verdict, code, listed, len(names))
+
+
 def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
     return _LINES[code].format(
         guest=printable(verdict.domain),

@@ -15,6 +15,7 @@ from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
 from guardd.facts.states import GuestState, defined_state
+from guardd.judge.matrix import Traveller, traveller
 from guardd.kept import kept_host
 from guardd.libvirtconn import Connection
 from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
@@ -119,6 +120,34 @@ def guest_as_sent(guest: str) -> str | None:
             return libvirtconn.guest_as_sent(connection, guest)
     except LibvirtFailed:
         return None
+
+
+def travellers(definitions: Path = DEFINITIONS) -> tuple[list[Traveller], str]:
+    """Give all guests here, by name, from libvirt; where it does not answer, from its files.
+
+    The second value says what is missing then, "" for nothing. Raises LibvirtFailed where the
+    files cannot be read either.
+    """
+    try:
+        found = _travellers(read_only=False)
+    except LibvirtFailed:
+        try:
+            found = _travellers(read_only=True)
+        except LibvirtFailed as exc:
+            states = _defined_states(definitions, exc)
+            found = [traveller(state.name, state.uuid, state.xml) for state in states]
+            missing = f"{exc}; only the definitions below {definitions} were judged, as if all were"
+            return sorted(found, key=_by_name), f"{missing} off"
+    return sorted(found, key=_by_name), ""
+
+
+def _travellers(*, read_only: bool) -> list[Traveller]:
+    with connected(read_only=read_only) as connection:
+        return [traveller(*each) for each in libvirtconn.guests_as_sent(connection)]
+
+
+def _by_name(guest: Traveller) -> tuple[str, str]:
+    return guest.name.casefold(), guest.name
 
 
 def guest_states(

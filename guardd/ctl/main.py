@@ -24,6 +24,7 @@ from guardd.ctl.metrics import metrics
 from guardd.ctl.models import models
 from guardd.ctl.preflight import preflight
 from guardd.ctl.replay import replay
+from guardd.ctl.report import report
 from guardd.ctl.status import status
 from guardd.ctl.update import update
 
@@ -44,6 +45,7 @@ COMMANDS = (
     models,
     preflight,
     replay,
+    report,
     status,
     update,
 )
