@@ -28,7 +28,7 @@ zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
 confdir = $(SYSCONFDIR)/cpu-guardd
 
-sources := $(shell find guardd -name '*.py')
+sources := $(shell find guardd -name '*.py' -o -name '*.j2')
 # with their folders, so that the links among them lead somewhere
 docs = README.md NEWS.md SECURITY.md $(shell find docs -type f)
 units = $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.timer))
@@ -36,11 +36,13 @@ man_pages = $(wildcard man/*.1 man/*.5 man/*.8)
 installed_man_pages = $(foreach page,$(man_pages),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
 DEB_PACKAGES = python3 python3-all python3-venv python3-setuptools python3-libvirt python3-lxml \
-  python3-systemd python3-click python3-rich python3-prometheus-client libvirt-clients \
-  build-essential debhelper dh-python pybuild-plugin-pyproject groff-base systemd
-# for the tests of other shells, of Fedora's package, of SELinux and AppArmor, and of PowerPC
+  python3-systemd python3-click python3-rich python3-prometheus-client python3-jinja2 \
+  libvirt-clients build-essential debhelper dh-python pybuild-plugin-pyproject groff-base systemd
+# for the tests of other shells, of Fedora's package, of SELinux and AppArmor, of PowerPC, and of a
+# page in a browser
 TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils selinux-utils \
-  selinux-policy-dev setools gawk apparmor python3-apparmor qemu-system-ppc
+  selinux-policy-dev setools gawk apparmor python3-apparmor qemu-system-ppc chromium \
+  chromium-driver fonts-dejavu-core
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
@@ -158,7 +160,8 @@ check: $(VENV)/installed
 test: deps
 	@$(call install_missing,$(TEST_PACKAGES))
 	$(MAKE) check
-	$(VENV)/bin/pytest tests/lab tests/powerpc tests/selinux tests/rpm tests/test_apparmor.py
+	$(VENV)/bin/pytest tests/lab tests/powerpc tests/selinux tests/rpm tests/test_apparmor.py \
+	  tests/ctl/test_report_browser.py
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo

@@ -229,15 +229,18 @@ def all_guests(connection: Connection) -> list[str]:
     return texts
 
 
-def guest_states(connection: Connection) -> Iterator[GuestState]:
+def guest_states(connection: Connection, *, snapshots: bool = True) -> Iterator[GuestState]:
     """Give every state in which a guest's CPU waits for this host, without secrets.
 
-    A state that cannot be read is left out. Raises LibvirtFailed where there is no list of guests.
+    A state that cannot be read is left out, and so are *snapshots* where they are not wanted.
+    Raises LibvirtFailed where there is no list of guests.
     """
     with translated("list all domains"):
         domains = connection.listAllDomains()
     for domain in domains:
         yield from _states(domain)
+        if snapshots:
+            yield from _snapshots(domain, domain.name(), domain.UUIDString())
 
 
 def _states(domain: libvirt.virDomain) -> Iterator[GuestState]:
@@ -259,7 +262,6 @@ def _states(domain: libvirt.virDomain) -> Iterator[GuestState]:
         with contextlib.suppress(libvirt.libvirtError):
             if (text := read()) is not None:
                 yield GuestState(name=name, uuid=uuid, standing=standing, xml=text)
-    yield from _snapshots(domain, name, uuid)
 
 
 def _snapshots(domain: libvirt.virDomain, name: str, uuid: str) -> Iterator[GuestState]:
@@ -309,14 +311,25 @@ _HOW = {
 _MIGRATING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
 
 
-def definition(connection: Connection, uuid: str) -> str:
-    """Give the domain XML, without secrets, that the guest with *uuid* is defined by.
+def definition(connection: Connection, guest: str) -> str:
+    """Give the domain XML, without secrets, that *guest* (UUID or name) is defined by.
 
     It is what the next start takes, whether or not the guest runs now.
     """
-    with translated(f"read the definition of guest {uuid}"):
-        domain = connection.lookupByUUIDString(uuid)
-        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    with translated(f"read the definition of guest '{guest}'"):
+        return str(_lookup(connection, guest).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
+def redefine(connection: Connection, guest: str, change: Callable[[str], str]) -> None:
+    """Define *guest* (UUID or name) anew, by what *change* makes of its definition.
+
+    *change* is given the domain XML with its secrets, or they would be lost. A running guest goes
+    on as it is; it takes effect at its next start. Raises LibvirtFailed.
+    """
+    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+    with translated(f"define guest '{guest}' anew"):
+        text = str(_lookup(connection, guest).XMLDesc(flags))
+        connection.defineXML(change(text))
 
 
 def running_guests(connection: Connection) -> list[tuple[str, str]]:
@@ -341,6 +354,22 @@ def running_guest(connection: Connection, uuid: str) -> Running | None:
     if not is_running:
         return None
     return Running(xml=xml, how=_HOW.get(state), is_migrating=state == _MIGRATING)
+
+
+@contextmanager
+def passing_guest(connection: Connection, xml: str) -> Iterator[str]:
+    """Start the transient guest in *xml*, paused, for as long as the context lasts; give its UUID.
+
+    It ends with the connection, so with this process at the latest. Raises LibvirtFailed.
+    """
+    flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
+    with translated("start a guest"):
+        domain = connection.createXML(xml, flags)
+    try:
+        yield domain.UUIDString()
+    finally:
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.destroy()
 
 
 def set_metadata(
@@ -380,6 +409,28 @@ def compare_hypervisor_cpu(
     with translated(f"compare a CPU with that of {virt_type} {arch} {machine or ''}".rstrip()):
         found = connection.compareHypervisorCPU(emulator, arch, machine, virt_type, cpu)
     return _COMPARED[found]
+
+
+def guests_as_sent(connection: Connection) -> Iterator[tuple[str, str, str, str | None]]:
+    """Give name, UUID, XML and what a migration would send of every guest, all without secrets.
+
+    The last is None for a guest that does not run, and where libvirt does not tell it on this
+    connection. Raises LibvirtFailed where there is no list of guests.
+    """
+    with translated("list all domains"):
+        domains = connection.listAllDomains()
+    for domain in domains:
+        with contextlib.suppress(libvirt.libvirtError):  # it was undefined meanwhile
+            yield domain.name(), domain.UUIDString(), str(domain.XMLDesc()), _as_sent(domain)
+
+
+def _as_sent(domain: libvirt.virDomain) -> str | None:
+    try:
+        if not domain.isActive():
+            return None
+        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
+    except libvirt.libvirtError:
+        return None
 
 
 def guest_as_sent(connection: Connection, guest: str) -> str | None:

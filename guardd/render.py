@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from guardd.cpu.x86.meaning import Meaning, by_meaning
 from guardd.judge.finding import Code, Decision, Enforcement, Finding, Operation, Verdict
 
 SHOWN_NAMES = 2  # in the one line; the rest is counted
 SHOWN_LENGTH = 80  # of a name that somebody else chose
+UNSORTED_NAMES = 4  # in the long report; more are sorted by what they are for
 REPORTED_LENGTH = 500  # of a sentence in the long report
 REPORTED_SENTENCES = 12  # of one finding's kind; the rest is counted
 FIELD_LENGTH = 1024  # of a name that journalctl is asked for
@@ -135,6 +137,36 @@ def reason(verdict: Verdict) -> str:
     return _reason(verdict, first.code, counted(names), len(names))
 
 
+def short_reason(verdict: Verdict) -> str:
+    """Give the reason in a few words, of a verdict that has findings: its code, and of what."""
+    first, names = _first_group(verdict)
+    if first.code.is_doubt:
+        return f"{first.code}: {printable(first.sentence, REPORTED_LENGTH)}"
+    return f"{first.code}: {counted(names)}"
+
+
+def deciding_code(verdict: Verdict) -> str:
+    """Give the code of the finding that decided, "" of a verdict without findings."""
+    return str(_first_group(verdict)[0].code) if verdict.findings else ""
+
+
+def reason_there(verdict: Verdict) -> str:
+    """Give the reason for a reader who is not on the host that *verdict* is of."""
+    if not verdict.findings:
+        return f"fits ({printable(verdict.host_cpu) or 'nothing to compare'})"
+    # the sentence was made for those who read it there
+    return reason(verdict).replace("this host", "that host")
+
+
+def reason_of(verdict: Verdict, code: Code, names: Sequence[str], called: str = "") -> str:
+    """Give the sentence for the findings of *code*, which are about *names*, all of them.
+
+    They are called what *called* says, where it says anything.
+    """
+    listed = called or counted(names, len(names))
+    return _reason(verdict, code, listed, len(names))
+
+
 def _reason(verdict: Verdict, code: Code, names: str, count: int) -> str:
     return _LINES[code].format(
         guest=printable(verdict.domain),
@@ -187,13 +219,35 @@ def _reasons(verdict: Verdict, found: Iterable[Finding]) -> Iterator[str]:
         if code.is_doubt:
             yield f"  {code}: {printable(findings[0].sentence, REPORTED_LENGTH)}"
         else:
-            names = ", ".join(printable(finding.subject) for finding in findings)
             yield f"  {code} ({findings[0].mode}):"
-            yield f"    {_reason(verdict, code, names, len(findings))}"
-            if code in _WITH_SENTENCES:
-                yield from _sentences(findings)
+            yield from _whole_reason(verdict, code, findings)
         if findings[0].hint:
             yield f"    {printable(findings[0].hint, REPORTED_LENGTH)}"
+
+
+def _whole_reason(verdict: Verdict, code: Code, findings: list[Finding]) -> Iterator[str]:
+    """Name all subjects; many features are sorted by what they are for."""
+    subjects = [printable(finding.subject) for finding in findings]
+    groups = by_purpose(subjects)
+    if code in _WITH_SENTENCES or len(subjects) <= UNSORTED_NAMES or "" in groups:
+        yield f"    {_reason(verdict, code, ', '.join(subjects), len(subjects))}"
+        if code in _WITH_SENTENCES:
+            yield from _sentences(findings)
+        return
+    yield f"    {_reason(verdict, code, f'{len(subjects)} features', len(subjects))}:"
+    for purpose, names in groups.items():
+        yield f"      {purpose}: {', '.join(names)}"
+
+
+def by_purpose(names: Sequence[str]) -> dict[str, list[str]]:
+    """Sort *names* by what such features are for, the most urgent first.
+
+    All of them under "" where that says nothing: they are no features, or none that are known.
+    """
+    groups = by_meaning(names)
+    if set(groups) <= {Meaning.OTHER}:
+        return {"": list(names)}
+    return {str(meaning): group for meaning, group in groups.items()}
 
 
 def _sentences(findings: list[Finding]) -> Iterator[str]:

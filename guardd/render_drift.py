@@ -20,7 +20,7 @@ NOTHING = "nothing lost, nothing gained"
 
 def summary(drift: Drift) -> str:
     """Say in one line what changed and what was lost and gained."""
-    changes = counted([_change(change) for change in drift.changes], SHOWN_CHANGES)
+    changes = counted([change_words(change) for change in drift.changes], SHOWN_CHANGES)
     return f"{changes}: {_moved_line(drift)}" if changes else _moved_line(drift)
 
 
@@ -30,7 +30,7 @@ def drift_lines(drift: Drift) -> Iterator[str]:
     What belongs to the line before is indented.
     """
     for change in drift.changes:
-        yield _change(change)
+        yield change_words(change)
     yield from _moved_lines("host CPU ", drift.host)
     for title, group in _alike(drift.hypervisors):
         yield f"{title}:"
@@ -101,7 +101,8 @@ def _reason(verdict: Verdict) -> str:
 # -- words
 
 
-def _change(change: Change) -> str:
+def change_words(change: Change) -> str:
+    """Say what changed, from what to what where that is known."""
     what = printable(change.what)
     if not change.now:
         return f"{what} changed"
@@ -169,7 +170,7 @@ def _hypervisor_lines(drift: HypervisorDrift) -> Iterator[str]:
     if drift.problem:
         yield f"its features cannot be compared: {printable(drift.problem)}"
     for change in drift.changes:
-        yield _change(change)
+        yield change_words(change)
     yield from _moved_lines("", drift.features)
     yield from _moved_lines("modes ", drift.modes)
     went = drift.usable.lost - drift.offered.lost

@@ -18,7 +18,7 @@ import guardd
 from guardd import __main__ as daemon
 from guardd import files, hookfile, render, wire
 from guardd.config import KEYS, Config, parse_config
-from guardd.ctl import hook
+from guardd.ctl import hook, report
 from guardd.ctl.main import main as cpu_guardctl
 from guardd.journal import Kind
 from guardd.judge.finding import Code, Decision, Operation, Verdict
@@ -372,6 +372,7 @@ def test_install_and_uninstall(tmp_path: Path, prefix: str) -> None:
     assert (below / "share/cpu-guardd/hook").stat().st_mode & 0o777 == hook.MODE
     assert (tmp_path / "etc/cpu-guardd/guardd.toml").read_bytes() == CONFIG.read_bytes()
     assert {path.name for path in MAN_PAGES} <= {Path(name).name for name in installed}
+    assert report.TEMPLATE in {Path(name).name for name in installed}
     docs = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*") if path.is_file()}
     assert {f"{prefix[1:]}/share/doc/cpu-guardd/{name}" for name in docs} <= installed
 

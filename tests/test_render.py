@@ -381,9 +381,11 @@ def test_report() -> None:
         "    set policy='disable' in its place to start the guest without it",
         "  missing-feature (enforce):",
         (
-            "    web1 needs hle, rtm, avx512f, avx512cd, avx512bw from Skylake-Server; this host"
-            " (Haswell-noTSX, KVM) lacks them"
+            "    web1 needs 5 features from Skylake-Server; this host (Haswell-noTSX, KVM) lacks"
+            " them:"
         ),
+        "      AVX-512 and AVX10: avx512f, avx512cd, avx512bw",
+        "      transactional memory (TSX): hle, rtm",
         (
             "    set policy='disable' for what the guest can do without, choose an older CPU model,"
             " or use a host that has it all"

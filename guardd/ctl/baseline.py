@@ -122,7 +122,7 @@ def _show(price: Price, *, priced: bool, as_json: bool) -> None:
     """Print *price* where it is wanted, and the CPU; raises IncompatibleCPUs without one."""
     note_left_out(price)
     if priced and as_json:
-        print_json(price_to_dict(price))
+        print_json(price_to_dict(price), "baseline-price")
     elif priced:
         show_price(price)
         click.echo()

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,9 @@ DECISION_EXIT = {
     Decision.DENY: Exit.INCOMPATIBLE,
     Decision.CANNOT_TELL: Exit.CANNOT_TELL,
 }
+
+# of what --json prints, where it is not the first: docs/json.md says when it goes up
+SCHEMA_VERSIONS: Mapping[str, int] = {}
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -115,9 +118,35 @@ def own_arch() -> Arch:
         raise UnsupportedArch(f"'{machine}' is no architecture that libvirt knows") from None
 
 
-def print_json(document: object) -> None:
-    """Print *document* on stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+def styled(text: str, colour: str | None) -> str:
+    """Give *text* in *colour* where that will be seen: on a terminal, and without NO_COLOR."""
+    is_wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return click.style(text, fg=colour) if colour and is_wanted else text
+
+
+def json_schema(name: str = "") -> str:
+    """Name the schema of what the running command prints: "guests/1", "hook-status/1".
+
+    *name*: in place of the command's own, where it prints several kinds of documents.
+    """
+    if not name:
+        context, words = click.get_current_context(), []
+        while context.parent is not None:  # the outermost is the program
+            words.append(context.info_name or "")
+            context = context.parent
+        name = "-".join(reversed(words))
+    return f"{name}/{SCHEMA_VERSIONS.get(name, 1)}"
+
+
+def print_json(document: Mapping[str, Any], name: str = "") -> None:
+    """Print *document* on stdout, with its schema's name first; *name* as for `json_schema`."""
+    click.echo(json_text({"schema": json_schema(name), **document}, indent=2))
+
+
+def json_text(document: object, *, indent: int | None = None) -> str:
+    """Write *document* as JSON that standard output can take, in whatever encoding it is."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(document, indent=indent, ensure_ascii=not is_utf8)
 
 
 def shown_errors(command: Command) -> Command:

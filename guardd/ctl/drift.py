@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import click
 
@@ -40,6 +43,21 @@ TITLES = {
     Effect.FREED: "Guests that would have been refused before, and would not be now",
     Effect.DOUBTFUL: "Guests of which it cannot be told",
 }
+
+# what --json prints of a host that has not changed since it is known
+UNCHANGED: Mapping[str, Any] = MappingProxyType(
+    {
+        "before": None,
+        "now": None,
+        "changes": [],
+        "host": {"lost": [], "gained": []},
+        "hypervisors": [],
+        "judged": None,
+        "effects": dict.fromkeys(Effect, 0),
+        "guests": [],
+        "notes": [],
+    }
+)
 
 
 @click.command()
@@ -95,7 +113,7 @@ def _show(found: Answer) -> None:
 
 def _show_unchanged(state: Path, *, as_json: bool) -> None:
     if as_json:
-        print_json(None)
+        print_json(UNCHANGED)
     else:
         click.echo(f"This host has not changed since cpu-guardd knows it: {state} holds no other.")
     sys.exit(Exit.COMPATIBLE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -13,14 +13,15 @@ from urllib.parse import urlsplit
 from guardd import libvirtconn, wire
 from guardd.ctl.errand import STEP_SECONDS, Errand
 from guardd.ctl.source import SSH, Far
-from guardd.errors import BadRequest, GuardError, LibvirtFailed, Unreachable
+from guardd.errors import BadRequest, BadSnapshot, GuardError, LibvirtFailed, Unreachable
 from guardd.facts.domcaps import HypervisorKey
-from guardd.facts.snapshot import HostSnapshot, with_hypervisor
+from guardd.facts.snapshot import HostSnapshot, snapshot_from_json, with_hypervisor
 from guardd.judge.finding import CheckRequest, Verdict
 from guardd.libvirtconn import Connection
 from guardd.watch.learn import learn_elsewhere, learn_hypervisor
 
 CONNECT_SECONDS = 10
+SSH_SECONDS = CONNECT_SECONDS + STEP_SECONDS
 _SSH_FAILED = 255  # ssh(1): an error of ssh itself
 _NO_COMMAND = (126, 127)  # sh(1): not executable, not found
 
@@ -32,32 +33,54 @@ def ask_guard(ssh: SSH, request: CheckRequest, errand: Errand[Any]) -> Verdict |
 
     It has the rules of that host's administrator. Raises Unreachable.
     """
-    seconds = CONNECT_SECONDS + STEP_SECONDS
-    errand.begin(f"ask the guard on {ssh.host}", seconds)
     remote = f"cpu-guardctl check - --operation {request.operation} --json"
-    try:
-        done = subprocess.run(  # noqa: S603 (the words are ours and the administrator's)
-            [*ssh_words(ssh), remote],
-            input=request.xml.encode("utf-8", "surrogateescape"),
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-        )
-    except OSError as exc:
-        raise Unreachable(f"cannot run {ssh.command}: {exc.strerror}") from exc
-    except subprocess.TimeoutExpired:
-        raise Unreachable(f"the guard does not answer within {seconds:g} s") from None
+    text = request.xml.encode("utf-8", "surrogateescape")
+    errand.begin(f"ask the guard on {ssh.host}", SSH_SECONDS)
+    done = _run_there(ssh, remote, text)
     if done.returncode in _NO_COMMAND:
         return None
     trouble = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    if done.returncode == _SSH_FAILED:
-        raise Unreachable(f"ssh: {trouble[-1] if trouble else 'it failed without a word'}")
     try:
         return wire.verdict_from_dict(json.loads(done.stdout))
     except (ValueError, TypeError, BadRequest) as exc:
         # a guard that cannot judge says so on stderr, its hint in the last line
         says = next((line for line in trouble if line.startswith("error: ")), str(exc))
         raise Unreachable(f"its guard gives no verdict: {says.removeprefix('error: ')}") from exc
+
+
+def ask_guard_host(ssh: SSH, errand: Errand[Any]) -> HostSnapshot | None:
+    """Read what the guard on the host behind *ssh* knows of its host; None where it tells nothing.
+
+    Raises Unreachable where ssh does not get there.
+    """
+    errand.begin(f"ask the guard on {ssh.host}", SSH_SECONDS)
+    done = _run_there(ssh, "cpu-guardctl host --json", b"")
+    if done.returncode:
+        return None
+    try:
+        return snapshot_from_json(done.stdout)
+    except BadSnapshot:
+        return None
+
+
+def _run_there(ssh: SSH, remote: str, text: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Run the command *remote* with *text* as its input; raises Unreachable."""
+    try:
+        done = subprocess.run(  # noqa: S603 (the words are ours and the administrator's)
+            [*ssh_words(ssh), remote],
+            input=text,
+            capture_output=True,
+            timeout=SSH_SECONDS,
+            check=False,
+        )
+    except OSError as exc:
+        raise Unreachable(f"cannot run {ssh.command}: {exc.strerror}") from exc
+    except subprocess.TimeoutExpired:
+        raise Unreachable(f"the guard does not answer within {SSH_SECONDS:g} s") from None
+    if done.returncode == _SSH_FAILED:
+        trouble = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Unreachable(f"ssh: {trouble[-1] if trouble else 'it failed without a word'}")
+    return done
 
 
 def ssh_words(ssh: SSH) -> list[str]:
@@ -94,6 +117,22 @@ def ask_libvirt(
         for key in defaults:
             with contextlib.suppress(GuardError):
                 snapshot = with_hypervisor(snapshot, learn_hypervisor(connection, key))
+        return snapshot
+
+
+def ask_libvirt_all(far: Far, errand: Errand[Any], sought: Iterable[HypervisorKey]) -> HostSnapshot:
+    """Read from its libvirt what the host behind *far* is, with every hypervisor of *sought*.
+
+    One that it does not tell of is left out, or its default emulator is taken for it. Raises
+    LibvirtFailed, and what reading capabilities raises.
+    """
+    with _connected(far, errand) as connection:
+        errand.begin(f"ask libvirt on {far.host or far.uri}")
+        snapshot, _defaults = learn_elsewhere(connection)
+        for key in sought:
+            errand.begin(f"ask libvirt on {far.host or far.uri}")
+            with contextlib.suppress(GuardError):
+                snapshot = _with_first(connection, snapshot, (key, key._replace(emulator=None)))
         return snapshot
 
 

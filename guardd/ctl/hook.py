@@ -182,7 +182,7 @@ def hook_status(root: Path, *, as_json: bool) -> None:
     """Say what stands where; exit status 0 where a current hook of ours does, else 1."""
     found = places(root)
     if as_json:
-        print_json({str(place.path): place.state for place in found})
+        print_json({"hooks": {str(place.path): place.state for place in found}})
     else:
         click.echo("\n".join(describe(found)))
     is_good = any(place.state is State.CURRENT for place in found)

@@ -89,7 +89,7 @@ def host(  # noqa: PLR0913 (its options)
 
 def _show_hardware(hardware: Hardware, *, as_xml: bool, as_json: bool) -> None:
     if as_json:
-        print_json(hardware_to_dict(hardware))
+        print_json(hardware_to_dict(hardware), "host-hardware")
     elif not as_xml:
         click.echo("\n".join(hardware_lines(hardware)))
     elif hardware.cpu is not None:
@@ -104,18 +104,17 @@ def _show_hypervisors(shown: Sequence[Hypervisor], *, as_json: bool) -> None:
     """Print each host-model CPU, its hypervisor in a comment above it."""
     found = [(h, h.host_model) for h in shown if h.host_model is not None]
     if as_json:
-        print_json(
-            [
-                {
-                    "virt_type": hypervisor.virt_type,
-                    "arch": hypervisor.arch,
-                    "machine": hypervisor.machine,
-                    "emulator": hypervisor.emulator,
-                    "xml": format_cpu(host_model),
-                }
-                for hypervisor, host_model in found
-            ]
-        )
+        listed = [
+            {
+                "virt_type": hypervisor.virt_type,
+                "arch": hypervisor.arch,
+                "machine": hypervisor.machine,
+                "emulator": hypervisor.emulator,
+                "xml": format_cpu(host_model),
+            }
+            for hypervisor, host_model in found
+        ]
+        print_json({"hypervisors": listed}, "host-hypervisor")
     elif not found:
         raise LibvirtFailed("libvirt tells no host-model CPU of such a hypervisor")
     else:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import click
 
 from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
 from guardd.facts.states import GuestState, defined_state
+from guardd.judge.matrix import Traveller, traveller
 from guardd.kept import kept_host
 from guardd.libvirtconn import Connection
 from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
 
 URI = "qemu:///system"
+STDIN = "-"
 
 # libvirt's own files, for when it does not run: the guest's definition
 DEFINITIONS = Path("/etc/libvirt/qemu")
@@ -64,15 +69,39 @@ def _fresh_snapshot() -> HostSnapshot:
     return with_fingerprint(snapshot)
 
 
+def is_file(guest: str) -> bool:
+    """Whether *guest*, as typed, is a file's name and not a guest's; "-" is standard input."""
+    return guest == STDIN or "/" in guest or Path(guest).is_file()
+
+
+def file_text(name: str) -> str:
+    """Give what the file *name* holds, "-": what comes on standard input; raises BadParameter."""
+    if name == STDIN:
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    try:
+        return Path(name).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as exc:
+        raise click.BadParameter(f"cannot read {name}: {exc.strerror}") from exc
+
+
 def guest_text(guest: str) -> str:
     """Give the domain XML of *guest*, by name, UUID or id, from libvirt or from its files.
 
     A running guest's XML has the CPU that it really got. Raises LibvirtFailed where there is no
     such guest.
     """
+    return _text(guest, libvirtconn.guest_xml)
+
+
+def definition_text(guest: str) -> str:
+    """Give the domain XML that *guest* will be started from, likewise."""
+    return _text(guest, libvirtconn.definition)
+
+
+def _text(guest: str, read: Callable[[Connection, str], str]) -> str:
     try:
         with connected() as connection:
-            return libvirtconn.guest_xml(connection, guest)
+            return read(connection, guest)
     except LibvirtFailed as exc:
         definition = DEFINITIONS / f"{guest}.xml"
         if Path(guest).name == guest and definition.is_file():
@@ -93,15 +122,49 @@ def guest_as_sent(guest: str) -> str | None:
         return None
 
 
-def guest_states(definitions: Path = DEFINITIONS) -> tuple[list[GuestState], str]:
-    """Give all states of all guests here, from libvirt; where it does not answer, from its files.
+def travellers(definitions: Path = DEFINITIONS) -> tuple[list[Traveller], str]:
+    """Give all guests here, by name, from libvirt; where it does not answer, from its files.
 
     The second value says what is missing then, "" for nothing. Raises LibvirtFailed where the
     files cannot be read either.
     """
     try:
+        found = _travellers(read_only=False)
+    except LibvirtFailed:
+        try:
+            found = _travellers(read_only=True)
+        except LibvirtFailed as exc:
+            states = _defined_states(definitions, exc)
+            found = [traveller(state.name, state.uuid, state.xml) for state in states]
+            missing = f"{exc}; only the definitions below {definitions} were judged, as if all were"
+            return sorted(found, key=_by_name), f"{missing} off"
+    return sorted(found, key=_by_name), ""
+
+
+def _travellers(*, read_only: bool) -> list[Traveller]:
+    with connected(read_only=read_only) as connection:
+        return [traveller(*each) for each in libvirtconn.guests_as_sent(connection)]
+
+
+def _by_name(guest: Traveller) -> tuple[str, str]:
+    return guest.name.casefold(), guest.name
+
+
+def guest_states(
+    definitions: Path = DEFINITIONS,
+    *,
+    snapshots: bool = True,
+    watched: Callable[[Iterator[GuestState]], Iterable[GuestState]] = iter,
+) -> tuple[list[GuestState], str]:
+    """Give all states of all guests here, from libvirt; where it does not answer, from its files.
+
+    The second value says what is missing then, "" for nothing. *snapshots*: also those of its
+    snapshots. *watched* hands on what is read while it is, as `progress` does. Raises LibvirtFailed
+    where the files cannot be read either.
+    """
+    try:
         with connected() as connection:
-            return list(libvirtconn.guest_states(connection)), ""
+            return list(watched(libvirtconn.guest_states(connection, snapshots=snapshots))), ""
     except LibvirtFailed as exc:
         states = _defined_states(definitions, exc)
         return states, (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from guardd import __version__
@@ -9,14 +12,19 @@ from guardd.ctl.baseline import baseline
 from guardd.ctl.check import check
 from guardd.ctl.compare import compare
 from guardd.ctl.decode import decode
+from guardd.ctl.doctor.command import doctor
 from guardd.ctl.drift import drift
+from guardd.ctl.events import events
 from guardd.ctl.explain import explain
+from guardd.ctl.fix import fix
+from guardd.ctl.guests import guests
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
 from guardd.ctl.metrics import metrics
 from guardd.ctl.models import models
 from guardd.ctl.preflight import preflight
 from guardd.ctl.replay import replay
+from guardd.ctl.report import report
 from guardd.ctl.status import status
 from guardd.ctl.update import update
 
@@ -25,14 +33,19 @@ COMMANDS = (
     check,
     compare,
     decode,
+    doctor,
     drift,
+    events,
     explain,
+    fix,
+    guests,
     hook,
     host,
     metrics,
     models,
     preflight,
     replay,
+    report,
     status,
     update,
 )
@@ -47,6 +60,10 @@ def main() -> None:
 
     Exit status: 0 compatible, 1 incompatible, 2 usage, 3 cannot tell, 69 no daemon.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a guest's name may hold what this terminal has no letter for
+            stream.reconfigure(errors="backslashreplace")
 
 
 for command in COMMANDS:

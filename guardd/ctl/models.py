@@ -20,9 +20,10 @@ def models(arch: str | None, cpu_map: CPUMap, *, as_json: bool) -> None:
 
     Exit status: 0 done, 3 the CPU map has none for it, or cannot be read.
     """
-    names = cpu.models(cpu_map, own_arch() if arch is None else Arch(arch))
+    family = own_arch() if arch is None else Arch(arch)
+    names = cpu.models(cpu_map, family)
     if as_json:
-        print_json(names)
+        print_json({"arch": family, "models": names})
         return
     for name in names:
         click.echo(name)

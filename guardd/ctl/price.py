@@ -24,7 +24,6 @@ from guardd.facts.cpus import FoundCPU
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 from guardd.render import printable
 
-FORMAT = 1  # of the JSON
 ROWS = 10  # of the trade-off
 NAMED = 2  # features of one meaning; more are counted
 SHOWN_HOSTS = 2
@@ -234,7 +233,6 @@ def note_left_out(price: Price) -> None:
 def price_to_dict(price: Price) -> dict[str, Any]:
     """Give *price* as the JSON object that cpu-guardctl(1) describes."""
     return {
-        "format": FORMAT,
         "hosts": [each.place for each in price.found],
         "kinds": [
             {

@@ -25,20 +25,9 @@ from guardd.facts.domcaps import HypervisorKey
 from guardd.facts.foreign import in_our_words
 from guardd.facts.snapshot import HostSnapshot, snapshot_from_json
 from guardd.judge import judge
-from guardd.judge.arrival import worst
-from guardd.judge.finding import CheckRequest, Decision, Verdict
+from guardd.judge.arrival import CanGo, can_go, worst
+from guardd.judge.finding import CheckRequest, Verdict
 from guardd.judge.policy import Policy
-
-FORMAT = 1  # of the JSON
-
-
-class CanGo(StrEnum):
-    """Whether a guest can go somewhere."""
-
-    YES = "yes"
-    WARNINGS = "with-warnings"
-    NO = "no"
-    CANNOT_TELL = "cannot-tell"
 
 
 class Asked(StrEnum):
@@ -102,7 +91,7 @@ def prospects(
 def show_prospects(found: Sequence[Prospect], *, as_json: bool) -> Exit:
     """Print *found* and give the exit status."""
     if as_json:
-        print_json({"format": FORMAT, "hosts": [_to_dict(prospect) for prospect in found]})
+        print_json({"hosts": [_to_dict(prospect) for prospect in found]}, "check-on")
     else:
         rows = [_row(prospect) for prospect in found]
         print_table(["HOST", "CAN GO", "ASKED", "WHY"], rows, whole={"CAN GO", "ASKED"})
@@ -190,27 +179,8 @@ def _told(host: str, uri: str, asked: Asked, verdict: Verdict) -> Prospect:
     return Prospect(
         host=host,
         uri=uri,
-        can_go=_can_go(verdict),
+        can_go=can_go(verdict),
         asked=asked,
-        why=_why(verdict),
+        why=render.reason_there(verdict),
         verdict=verdict,
     )
-
-
-def _can_go(verdict: Verdict) -> CanGo:
-    if verdict.refused:
-        return CanGo.NO
-    match verdict.decision:
-        case Decision.CANNOT_TELL:
-            return CanGo.CANNOT_TELL
-        case Decision.ALLOW:
-            return CanGo.YES
-        case _:
-            return CanGo.WARNINGS
-
-
-def _why(verdict: Verdict) -> str:
-    if not verdict.findings:
-        return f"fits ({render.printable(verdict.host_cpu) or 'nothing to compare'})"
-    # the sentence was made for those who read it there
-    return render.reason(verdict).replace("this host", "that host")

@@ -16,7 +16,14 @@ from typing import Any
 import click
 
 from guardd import files, journal
-from guardd.ctl.common import Exit, config_option, json_option, shown_errors
+from guardd.ctl.common import (
+    Exit,
+    config_option,
+    json_option,
+    json_schema,
+    json_text,
+    shown_errors,
+)
 from guardd.ctl.progress import progress
 from guardd.ctl.when import Moment
 from guardd.judge.finding import Code, Decision, Enforcement, Finding
@@ -179,9 +186,9 @@ def _finding_lines(findings: tuple[Finding, ...]) -> Iterator[str]:
 
 def _print_json(changed: Iterator[Replayed], counts: Counter[str]) -> None:
     """Print one object piece by piece: a journal may hold more than fits into memory."""
-    click.echo('{\n"changed": [', nl=False)
+    click.echo(f'{{\n"schema": "{json_schema()}",\n"changed": [', nl=False)
     for number, each in enumerate(changed):
-        text = json.dumps(_to_dict(each), ensure_ascii=False)
+        text = json_text(_to_dict(each))
         click.echo((",\n  " if number else "\n  ") + text, nl=False)
     numbers = {name: counts[name] for name in ("read", "changed", "refused", "allowed", "unknown")}
     click.echo(f'\n],\n"counts": {json.dumps(numbers)}\n}}')

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +12,11 @@ import click
 
 from guardd import wire
 from guardd.ctl.client import call
-from guardd.ctl.common import json_option, print_json, shown_errors
+from guardd.ctl.common import json_option, print_json, shown_errors, styled
 from guardd.hookfile import describe, places
+from guardd.render import REPORTED_LENGTH, printable
+
+INDENT = 11  # of what is said, behind its label
 
 
 @click.command()
@@ -27,10 +33,26 @@ def status(path: str, *, as_json: bool) -> None:
     if as_json:
         print_json({**answer, "hooks": hooks})
         return
-    for label, text in _lines(answer):
-        click.echo(f"{label + ':':<11}{text}")
-    for line in describe(places()):
-        click.echo(f"{'Hook:':<11}{line}")
+    lines = [*_lines(answer), *(("Hook", line) for line in describe(places()))]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for label, text in lines:
+        title, *more = _wrapped(printable(text, REPORTED_LENGTH), width)
+        click.echo(styled(f"{label + ':':<{INDENT}}{title}", _colour(label, text)))
+        for line in more:
+            click.echo(styled(" " * INDENT + line, _colour(label, text)))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Fold *text* to what is left of a terminal's line; in a pipe it stays one."""
+    if not width:
+        return [text]
+    return textwrap.wrap(text, max(width - INDENT, 1), break_on_hyphens=False) or [""]
+
+
+def _colour(label: str, text: str) -> str | None:
+    if label == "Problem":
+        return "red"
+    return "yellow" if (label, text) in (("libvirt", "away"), ("Host", "not known")) else None
 
 
 def _lines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from guardd.judge.finding import CheckRequest, Decision, Operation, Verdict
+
+
+class CanGo(StrEnum):
+    """Whether a guest can go somewhere."""
+
+    YES = "yes"
+    WARNINGS = "with-warnings"
+    NO = "no"
+    CANNOT_TELL = "cannot-tell"
 
 
 def arrival_requests(domain: str, *, as_sent: str, in_force: str) -> tuple[CheckRequest, ...]:
@@ -30,3 +40,16 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
 def _gravity(verdict: Verdict) -> tuple[bool, int]:
     order = (Decision.ALLOW, Decision.WARN, Decision.CANNOT_TELL, Decision.DENY)
     return verdict.refused, order.index(verdict.decision)
+
+
+def can_go(verdict: Verdict) -> CanGo:
+    """Say what *verdict*, of some host, means for a guest that wants to go there."""
+    if verdict.refused:
+        return CanGo.NO
+    match verdict.decision:
+        case Decision.CANNOT_TELL:
+            return CanGo.CANNOT_TELL
+        case Decision.ALLOW:
+            return CanGo.YES
+        case _:
+            return CanGo.WARNINGS

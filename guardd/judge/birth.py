@@ -54,7 +54,7 @@ def birth_record(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, *, taken
         tsc=guest.tsc_frequency or _host_tsc(host),
         page_size=None if arm is None else arm.page_size,
         cores=frozenset() if arm is None else frozenset(core.value for core in arm.cores),
-        versions=MappingProxyType(_versions(snapshot)),
+        versions=MappingProxyType(versions_of(snapshot)),
     )
 
 
@@ -79,7 +79,7 @@ def arrival_record(guest: Guest, record: Stamp) -> Stamp:
 
 def is_of_host_as_it_is(stamp: Stamp, snapshot: HostSnapshot) -> bool:
     """Whether *stamp* was written on the host of *snapshot*, with all the versions of today."""
-    return stamp.host == snapshot.hostname and stamp.versions == _versions(snapshot)
+    return stamp.host == snapshot.hostname and stamp.versions == versions_of(snapshot)
 
 
 def open_features(
@@ -162,7 +162,8 @@ def _named(asked: CPUDef, *policies: FeaturePolicy) -> frozenset[str]:
     return frozenset(name for name, policy in asked.features.items() if policy in policies)
 
 
-def _versions(snapshot: HostSnapshot) -> dict[str, str]:
+def versions_of(snapshot: HostSnapshot) -> dict[str, str]:
+    """Give the versions that a stamp of the host of *snapshot* has, as far as they are known."""
     kept = snapshot.fingerprint
     versions = {
         "libvirt": snapshot.libvirt,

@@ -88,6 +88,15 @@ def judge_all(
         )
 
 
+def judge_state(state: GuestState, host: HostSnapshot, policy: Policy, cpu_map: CPUMap) -> Verdict:
+    """Judge *state* by *host*, as well as that is known; never raises a GuardError.
+
+    One that is off as a start, any other as an arrival, by the CPU in force.
+    """
+    seen = replace(state, xml=_in_force(state, host, cpu_map))
+    return _worst(seen, host, policy, cpu_map)
+
+
 def _is_refused(verdict: Verdict) -> bool:
     return verdict.refused or verdict.would_refuse
 

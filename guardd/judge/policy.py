@@ -66,17 +66,30 @@ class Policy:
     pool: tuple[HostSnapshot, ...] = ()
 
 
-def bound_for(policy: Policy, name: str, uuid: str, wanted: str = "") -> Enforcement:
-    """Give the mode that bounds every rule for this guest; its UUID is looked up first.
+class Whence(StrEnum):
+    """Where the mode for a guest is from."""
+
+    HOST = "host"
+    GUESTS = "guests"  # the table in the host's configuration
+    METADATA = "metadata"  # the guest's own
+
+
+def mode_for(policy: Policy, name: str, uuid: str, wanted: str = "") -> tuple[Enforcement, Whence]:
+    """Give the mode that is set for this guest, and where; its UUID is looked up first.
 
     *wanted* is what its own metadata says; any word but a mode counts for nothing.
     """
-    mode = policy.mode
+    named = policy.guests.get(uuid.lower(), policy.guests.get(name))
+    if named is not None:
+        return named, Whence.GUESTS
     if policy.guest_metadata is GuestMetadata.HONOUR and wanted in list(Enforcement):
-        mode = Enforcement(wanted)
-    return min(
-        policy.guests.get(uuid.lower(), policy.guests.get(name, mode)), policy.limit, key=_by
-    )
+        return Enforcement(wanted), Whence.METADATA
+    return policy.mode, Whence.HOST
+
+
+def bound_for(policy: Policy, name: str, uuid: str, wanted: str = "") -> Enforcement:
+    """Give the mode that bounds every rule for this guest, as `mode_for` does, within the limit."""
+    return min(mode_for(policy, name, uuid, wanted)[0], policy.limit, key=_by)
 
 
 def lenient(policy: Policy) -> Policy:

@@ -19,6 +19,7 @@ from guardd.facts.domcaps import parse_domcaps
 from guardd.facts.snapshot import HostSnapshot
 from guardd.probe.fingerprint import read_fingerprint
 from tests.cpu.maps import FILES
+from tests.ctl.schemas import validate
 
 CAPABILITIES = """\
 <?xml version='1.0' encoding='UTF-8'?>
@@ -72,8 +73,10 @@ class Done:
 
     @property
     def json(self) -> Any:  # noqa: ANN401 (it is what the command printed)
-        """Read stdout as JSON."""
-        return json.loads(self.out)
+        """Read stdout as JSON, hold it against its schema, and give it without that one's name."""
+        document = json.loads(self.out)
+        validate(document)
+        return {key: value for key, value in document.items() if key != "schema"}
 
 
 def run(*words: str | Path, stdin: str | bytes = b"") -> Done:

@@ -113,7 +113,7 @@ def test_nothing_ever_changed(host: Host) -> None:
 
     assert (0, "") == (done.status, done.err)
     assert done.out.startswith("This host has not changed")
-    assert host.run("drift", "--json").json is None
+    assert host.run("drift", "--json").json["before"] is None
 
 
 def test_two_files(host: Host) -> None:
@@ -142,6 +142,8 @@ def test_preflight(host: Host) -> None:
     assert "this host" not in done.out
     assert "Guests that would be refused there, and not here:" in done.out
     assert "2 of 4 guests affected" in done.out
+    document = host.run("preflight", "--with", host.folder / files.SNAPSHOT, "--json").json
+    assert ("host2", 3) == (document["now"]["hostname"], document["effects"]["affected"])
     assert 0 == host.run("preflight", "--with", host.before).status
 
 

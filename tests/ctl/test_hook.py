@@ -267,7 +267,7 @@ def test_commands(tmp_path: Path) -> None:
         status.out,
     )
     assert {str(path): "current", str(tmp_path / DROP_IN): "absent"} == (
-        run("hook", "status", "--json", *root).json
+        run("hook", "status", "--json", *root).json["hooks"]
     )
     assert f"{path}: removed\n" == run("hook", "remove", *root).out
     assert "no hook of cpu-guardd is installed\n" == run("hook", "remove", *root).out

@@ -64,7 +64,7 @@ def test_json(state: Path) -> None:
     assert kept == run("host", "--state", state, "--json").json
     assert [("kvm", "x86_64"), ("qemu", "x86_64")] == [
         (h["virt_type"], h["arch"])
-        for h in run("host", "--state", state, "--hypervisor", "--json").json
+        for h in run("host", "--state", state, "--hypervisor", "--json").json["hypervisors"]
     ]
 
 
