@@ -29,8 +29,8 @@ fishdir = $(PREFIX)/share/fish/vendor_completions.d
 confdir = $(SYSCONFDIR)/cpu-guardd
 
 sources := $(shell find guardd -name '*.py' -o -name '*.j2')
-docs = $(wildcard README.md NEWS.md SECURITY.md docs/*.md docs/*.yml docs/*.png)
-schemas = $(wildcard docs/schema/*.json)
+# with their folders, so that the links among them lead somewhere
+docs = README.md NEWS.md SECURITY.md $(shell find docs -type f)
 units = $(notdir $(wildcard systemd/*.service systemd/*.socket systemd/*.timer))
 man_pages = $(wildcard man/*.1 man/*.5 man/*.8)
 installed_man_pages = $(foreach page,$(man_pages),man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
@@ -88,9 +88,7 @@ install-data:
 	for page in $(installed_man_pages); do \
 	  install -D -m 644 "man/$${page##*/}" "$(DESTDIR)$(mandir)/$$page" || exit; done
 	for file in $(docs); do \
-	  install -D -m 644 "$$file" '$(DESTDIR)$(docdir)'/"$${file##*/}" || exit; done
-	for file in $(schemas); do \
-	  install -D -m 644 "$$file" '$(DESTDIR)$(docdir)/schema'/"$${file##*/}" || exit; done
+	  install -D -m 644 "$$file" '$(DESTDIR)$(docdir)'/"$$file" || exit; done
 	install -D -m 644 completions/cpu-guardctl.bash '$(DESTDIR)$(bashdir)/cpu-guardctl'
 	install -D -m 644 completions/_cpu-guardctl '$(DESTDIR)$(zshdir)/_cpu-guardctl'
 	install -D -m 644 completions/cpu-guardctl.fish '$(DESTDIR)$(fishdir)/cpu-guardctl.fish'

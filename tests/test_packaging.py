@@ -373,6 +373,8 @@ def test_install_and_uninstall(tmp_path: Path, prefix: str) -> None:
     assert (tmp_path / "etc/cpu-guardd/guardd.toml").read_bytes() == CONFIG.read_bytes()
     assert {path.name for path in MAN_PAGES} <= {Path(name).name for name in installed}
     assert report.TEMPLATE in {Path(name).name for name in installed}
+    docs = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*") if path.is_file()}
+    assert {f"{prefix[1:]}/share/doc/cpu-guardd/{name}" for name in docs} <= installed
 
     make("uninstall", tmp_path, prefix)
     assert set() == leaves(tmp_path)

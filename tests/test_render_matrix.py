@@ -125,4 +125,4 @@ def test_it_is_json() -> None:
     document = found(RICH, LOOSE, OLD, traveller("bad", "", "<"))
 
     assert document == json.loads(json.dumps(document))
-    assert (1, "T", ["n"]) == (document["format"], document["title"], document["notices"])
+    assert ("T", ["n"]) == (document["title"], document["notices"])
