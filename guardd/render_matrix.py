@@ -26,7 +26,6 @@ from guardd.judge.matrix import (
 from guardd.judge.reference import ACCELERATORS, KVM
 from guardd.render import REPORTED_LENGTH, REPORTED_SENTENCES, printable, reason_of, reason_there
 
-
 # whose subjects are features
 _OF_FEATURES = LACKING | {
     Code.FORBIDDEN_FEATURE,
