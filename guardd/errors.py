@@ -157,6 +157,12 @@ class BadStamp(GuardError):
     code = "bad-stamp"
 
 
+class NoFix(GuardError):
+    """A guest that no change of its <cpu> would make fit."""
+
+    code = "no-fix"
+
+
 class LibvirtFailed(GuardError):
     """libvirt refused a call or went away; the message says what was being done."""
 

@@ -78,10 +78,19 @@ def keep_config(found: ConfigFiles, directory: Path = STATE_DIRECTORY) -> None:
 
 def kept_config(directory: Path = STATE_DIRECTORY) -> Config | None:
     """Read the last good configuration, None where none was kept or it is good no more."""
+    found = kept_config_files(directory)
+    try:
+        return None if found is None else parse_config(found)
+    except BadConfig:
+        return None
+
+
+def kept_config_files(directory: Path = STATE_DIRECTORY) -> ConfigFiles | None:
+    """Give the files of the last good configuration as they were, None where none were kept."""
     try:
         texts = json.loads((directory / GOOD_CONFIG).read_bytes())
-        return parse_config([(name, text.encode("utf-8")) for name, text in texts])
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, BadConfig):
+        return [(str(name), text.encode("utf-8")) for name, text in texts]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -156,11 +157,42 @@ def verdicts(
         if since is not None:
             reader.seek_realtime(max(since.timestamp(), 0))
         for record in reader:
-            time = record["__REALTIME_TIMESTAMP"].astimezone()
-            if until is not None and time > until:
+            written = _time(record)
+            if until is not None and written > until:
                 return
-            if _is_verdict(record) and (since is None or time >= since):
+            if _is_verdict(record) and (since is None or written >= since):
                 yield _fields(record)
+
+
+def await_verdict(guest: str, since: dt.datetime, seconds: float) -> dict[str, str] | None:
+    """Give the oldest verdict on *guest* since *since*; None where none comes within *seconds*.
+
+    Who may not read the journal of the system sees none come.
+    """
+    deadline = time.monotonic() + seconds
+    with systemd_journal.Reader() as reader:
+        _match_guest(reader, guest)
+        reader.seek_realtime(since.timestamp())
+        while True:
+            record = reader.get_next()
+            if not record:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                reader.wait(left)
+            elif _is_verdict(record) and _time(record) >= since:
+                return _fields(record)
+
+
+def newest(kind: Kind) -> dict[str, str] | None:
+    """Give the fields of the newest record of *kind*, as `newest_verdict` does; None: no such."""
+    with systemd_journal.Reader() as reader:
+        reader.add_match(MESSAGE_ID=kind.value)
+        reader.seek_tail()
+        while record := reader.get_previous():
+            if _is_trusted(record):
+                return _fields(record)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +234,8 @@ def records(
             _seek_newest(reader, follow.newest)
         while True:
             for record in reader:
-                time = record["__REALTIME_TIMESTAMP"].astimezone()
-                if _is_trusted(record) and (since is None or time >= since):
+                written = record["__REALTIME_TIMESTAMP"].astimezone()
+                if _is_trusted(record) and (since is None or written >= since):
                     yield _fields(record)
             if follow is None or (_is_quiet(reader, follow.seconds) and follow.is_over()):
                 return
@@ -256,10 +288,15 @@ def _is_verdict(record: Mapping[str, Any]) -> bool:
     return is_whole and _is_trusted(record)
 
 
+def _time(record: Mapping[str, Any]) -> dt.datetime:
+    written: dt.datetime = record["__REALTIME_TIMESTAMP"]
+    return written.astimezone()
+
+
 def _fields(record: Mapping[str, Any]) -> dict[str, str]:
-    time = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
+    written = record["__REALTIME_TIMESTAMP"].isoformat(" ", "seconds")
     fields = {k: v for k, v in record.items() if k.startswith(("GUARDD_", "MESSAGE"))}
-    return {"time": time} | {name: _text(value) for name, value in fields.items()}
+    return {"time": written} | {name: _text(value) for name, value in fields.items()}
 
 
 def _text(value: object) -> str:

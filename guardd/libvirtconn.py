@@ -311,14 +311,25 @@ _HOW = {
 _MIGRATING = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
 
 
-def definition(connection: Connection, uuid: str) -> str:
-    """Give the domain XML, without secrets, that the guest with *uuid* is defined by.
+def definition(connection: Connection, guest: str) -> str:
+    """Give the domain XML, without secrets, that *guest* (UUID or name) is defined by.
 
     It is what the next start takes, whether or not the guest runs now.
     """
-    with translated(f"read the definition of guest {uuid}"):
-        domain = connection.lookupByUUIDString(uuid)
-        return str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+    with translated(f"read the definition of guest '{guest}'"):
+        return str(_lookup(connection, guest).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+
+def redefine(connection: Connection, guest: str, change: Callable[[str], str]) -> None:
+    """Define *guest* (UUID or name) anew, by what *change* makes of its definition.
+
+    *change* is given the domain XML with its secrets, or they would be lost. A running guest goes
+    on as it is; it takes effect at its next start. Raises LibvirtFailed.
+    """
+    flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+    with translated(f"define guest '{guest}' anew"):
+        text = str(_lookup(connection, guest).XMLDesc(flags))
+        connection.defineXML(change(text))
 
 
 def running_guests(connection: Connection) -> list[tuple[str, str]]:
@@ -343,6 +354,22 @@ def running_guest(connection: Connection, uuid: str) -> Running | None:
     if not is_running:
         return None
     return Running(xml=xml, how=_HOW.get(state), is_migrating=state == _MIGRATING)
+
+
+@contextmanager
+def passing_guest(connection: Connection, xml: str) -> Iterator[str]:
+    """Start the transient guest in *xml*, paused, for as long as the context lasts; give its UUID.
+
+    It ends with the connection, so with this process at the latest. Raises LibvirtFailed.
+    """
+    flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
+    with translated("start a guest"):
+        domain = connection.createXML(xml, flags)
+    try:
+        yield domain.UUIDString()
+    finally:
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.destroy()
 
 
 def set_metadata(

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 else:
     Element = etree._Element  # noqa: SLF001 (lxml has no public name for it)
 
-__all__ = ["MAX_XML", "Element", "escape", "format_xml", "parse_xml", "string_value"]
+__all__ = [
+    "MAX_XML",
+    "Element",
+    "escape",
+    "format_xml",
+    "indented_xml",
+    "parse_xml",
+    "string_value",
+]
 
 # libvirt's own limit on a string over RPC is 4 MiB (REMOTE_STRING_MAX); four times that leaves room
 MAX_XML = 16 << 20
@@ -69,3 +77,22 @@ def string_value(element: Element) -> str:
 def escape(text: str) -> str:
     """*text* as libvirt escapes it in attributes and elements."""
     return text.translate(_ESCAPES)
+
+
+def indented_xml(element: Element, indent: str = "") -> str:
+    """Write *element* as libvirt writes XML: two spaces a level, single quotes; no line end.
+
+    For elements that hold either text or other elements, as all of libvirt's do. Namespaces are
+    left out.
+    """
+    name = str(element.tag).rpartition("}")[2]
+    words = "".join(f" {key}='{escape(value)}'" for key, value in _attributes(element))
+    if len(element):
+        children = "".join(f"{indented_xml(child, indent + '  ')}\n" for child in element)
+        return f"{indent}<{name}{words}>\n{children}{indent}</{name}>"
+    text = escape(element.text or "")
+    return f"{indent}<{name}{words}>{text}</{name}>" if text else f"{indent}<{name}{words}/>"
+
+
+def _attributes(element: Element) -> list[tuple[str, str]]:
+    return [(str(name), str(text)) for name, text in element.attrib.items()]

@@ -21,7 +21,7 @@ from guardd.ctl.common import (
     state_option,
 )
 from guardd.ctl.completion import Guest
-from guardd.ctl.known import guest_as_sent, guest_text, host_snapshot
+from guardd.ctl.known import file_text, guest_as_sent, guest_text, host_snapshot, is_file
 from guardd.ctl.prospect import prospects, show_prospects
 from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
@@ -33,8 +33,6 @@ from guardd.judge.arrival import arrival_requests
 from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
 from guardd.probe.revision import read_revision
 from guardd.xmldoc import parse_xml
-
-STDIN = "-"
 
 
 @click.command()
@@ -80,7 +78,7 @@ def check(  # noqa: PLR0913 (its options)
     Exit status: 0 it can, 1 it would be refused, 3 it cannot be told. With several hosts: 0 it can
     go to all of them, 1 one of them would refuse it, 3 else.
     """
-    text = _domain_text(guest)
+    text = file_text(guest) if is_file(guest) else guest_text(guest)
     if destinations:
         requests = _requests_elsewhere(guest, text, operation)
         sys.exit(show_prospects(prospects(destinations, requests, cpu_map), as_json=as_json))
@@ -131,21 +129,6 @@ def _requests_elsewhere(guest: str, text: str, operation: str | None) -> Sequenc
     if operation is not None or not read.runs:
         wanted = Operation(operation or Operation.PREPARE)
         return [CheckRequest(domain=read.name, operation=wanted, xml=trimmed, arrives=read.runs)]
-    as_sent = None if _is_file(guest) else guest_as_sent(guest)
+    as_sent = None if is_file(guest) else guest_as_sent(guest)
     sent = trimmed if as_sent is None else trim_domain(as_sent)
     return arrival_requests(read.name, as_sent=sent, in_force=trimmed)
-
-
-def _is_file(guest: str) -> bool:
-    return guest == STDIN or "/" in guest or Path(guest).is_file()
-
-
-def _domain_text(guest: str) -> str:
-    if guest == STDIN:
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    if not _is_file(guest):
-        return guest_text(guest)
-    try:
-        return Path(guest).read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as exc:
-        raise click.BadParameter(f"cannot read {guest}: {exc.strerror}") from exc

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import click
 
 from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
@@ -17,6 +20,7 @@ from guardd.libvirtconn import Connection
 from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
 
 URI = "qemu:///system"
+STDIN = "-"
 
 # libvirt's own files, for when it does not run: the guest's definition
 DEFINITIONS = Path("/etc/libvirt/qemu")
@@ -64,15 +68,39 @@ def _fresh_snapshot() -> HostSnapshot:
     return with_fingerprint(snapshot)
 
 
+def is_file(guest: str) -> bool:
+    """Whether *guest*, as typed, is a file's name and not a guest's; "-" is standard input."""
+    return guest == STDIN or "/" in guest or Path(guest).is_file()
+
+
+def file_text(name: str) -> str:
+    """Give what the file *name* holds, "-": what comes on standard input; raises BadParameter."""
+    if name == STDIN:
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+    try:
+        return Path(name).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as exc:
+        raise click.BadParameter(f"cannot read {name}: {exc.strerror}") from exc
+
+
 def guest_text(guest: str) -> str:
     """Give the domain XML of *guest*, by name, UUID or id, from libvirt or from its files.
 
     A running guest's XML has the CPU that it really got. Raises LibvirtFailed where there is no
     such guest.
     """
+    return _text(guest, libvirtconn.guest_xml)
+
+
+def definition_text(guest: str) -> str:
+    """Give the domain XML that *guest* will be started from, likewise."""
+    return _text(guest, libvirtconn.definition)
+
+
+def _text(guest: str, read: Callable[[Connection, str], str]) -> str:
     try:
         with connected() as connection:
-            return libvirtconn.guest_xml(connection, guest)
+            return read(connection, guest)
     except LibvirtFailed as exc:
         definition = DEFINITIONS / f"{guest}.xml"
         if Path(guest).name == guest and definition.is_file():

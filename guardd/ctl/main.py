@@ -12,9 +12,11 @@ from guardd.ctl.baseline import baseline
 from guardd.ctl.check import check
 from guardd.ctl.compare import compare
 from guardd.ctl.decode import decode
+from guardd.ctl.doctor.command import doctor
 from guardd.ctl.drift import drift
 from guardd.ctl.events import events
 from guardd.ctl.explain import explain
+from guardd.ctl.fix import fix
 from guardd.ctl.guests import guests
 from guardd.ctl.hook import hook
 from guardd.ctl.host import host
@@ -30,9 +32,11 @@ COMMANDS = (
     check,
     compare,
     decode,
+    doctor,
     drift,
     events,
     explain,
+    fix,
     guests,
     hook,
     host,

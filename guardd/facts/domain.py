@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType
+from guardd.cpu.edit import edit_cpu
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import BadStamp, InvalidDomain
 from guardd.facts.stamp import NAMESPACE, Stamp, find_stamp
-from guardd.xmldoc import Element, format_xml, parse_xml, string_value
+from guardd.xmldoc import Element, format_xml, indented_xml, parse_xml, string_value
 
 # <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
 POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
@@ -124,3 +126,30 @@ def trim_domain(text: str | bytes) -> str:
         for name in set(element.attrib) - set(kept):
             del element.attrib[name]
     return format_xml(domain)
+
+
+class Rewritten(NamedTuple):
+    """A domain document with another <cpu>, and that element before and after, "" for none."""
+
+    domain: str
+    before: str
+    after: str
+
+
+def rewrite_cpu(text: str | bytes, cpu: CPUDef | None) -> Rewritten:
+    """Give the domain document *text* with the <cpu> that *cpu* says, None for none at all.
+
+    What *cpu* knows nothing of, such as NUMA cells, stays. Raises MalformedXML.
+    """
+    domain = parse_xml(text, what="domain")
+    element = domain.find("cpu")
+    before = "" if element is None else indented_xml(element)
+    if cpu is None:
+        if element is not None:
+            domain.remove(element)
+        return Rewritten(format_xml(domain), before, "")
+    if element is None:
+        element = domain.makeelement("cpu")
+        domain.append(element)
+    edit_cpu(element, cpu)
+    return Rewritten(format_xml(domain), before, indented_xml(element))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.arm.host import ArmHost
 from guardd.cpu.definition import Arch, CPUDef
-from guardd.errors import GuardError, UnknownFeature
+from guardd.errors import GuardError
 from guardd.facts.domcaps import Hypervisor, HypervisorKey, Usable
+from guardd.facts.foreign import known_features
 from guardd.facts.snapshot import HostSnapshot
 
 # what a fingerprint calls what cannot be named by a version, and everybody else
@@ -129,10 +129,9 @@ def fitted(snapshot: HostSnapshot, cpu_map: CPUMap) -> tuple[HostSnapshot, froze
     def fit(arch: Arch, known: CPUDef | None) -> CPUDef | None:
         if known is None or not _has_features(arch):
             return known
-        strange = {name for name in known.features if not _is_known(cpu_map, arch, name)}
-        unknown.update(strange)
-        kept = {name: policy for name, policy in known.features.items() if name not in strange}
-        return replace(known, features=MappingProxyType(kept))
+        fitting = known_features(cpu_map, arch, known)
+        unknown.update(known.features.keys() - fitting.features.keys())
+        return fitting
 
     fitting = replace(
         snapshot,
@@ -150,15 +149,6 @@ def _has_features(arch: Arch) -> bool:
         return cpu.has_features(arch)
     except GuardError:
         return False
-
-
-def _is_known(cpu_map: CPUMap, arch: Arch, name: str) -> bool:
-    probe = CPUDef(features=MappingProxyType({name: None}))
-    try:
-        cpu.validate_features(cpu_map, arch, probe)
-    except UnknownFeature:
-        return False
-    return True
 
 
 # -- versions

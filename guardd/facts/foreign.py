@@ -8,7 +8,7 @@ from types import MappingProxyType
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef
-from guardd.errors import UnknownFeature, UnknownModel
+from guardd.errors import UnknownModel
 from guardd.facts.snapshot import HostSnapshot
 
 FIRST_VERSION = "-v1"
@@ -47,13 +47,14 @@ def _known(cpu_map: CPUMap, arch: Arch, given: CPUDef | None) -> CPUDef | None:
         if model not in known:
             problem = f"the CPU map of this host's libvirt does not know CPU model {given.model}"
             raise UnknownModel(problem, hint=_HINT)
-    features = {n: p for n, p in given.features.items() if _is_known(cpu_map, arch, n)}
-    return replace(given, model=model, features=MappingProxyType(features))
+    return known_features(cpu_map, arch, replace(given, model=model))
 
 
-def _is_known(cpu_map: CPUMap, arch: Arch, name: str) -> bool:
-    try:
-        cpu.validate_features(cpu_map, arch, CPUDef(features={name: None}))
-    except UnknownFeature:
-        return False
-    return True
+def known_features(cpu_map: CPUMap, arch: Arch, given: CPUDef) -> CPUDef:
+    """Give a CPU without the features that *cpu_map* has no name for.
+
+    Nothing that was defined here can ask for them.
+    """
+    unknown = cpu.unknown_features(cpu_map, arch, given.features)
+    kept = {name: policy for name, policy in given.features.items() if name not in unknown}
+    return replace(given, features=MappingProxyType(kept))

@@ -24,7 +24,7 @@ from guardd.judge.stage import stage_of
 from guardd.judge.stamp import heed_stamp, with_stamped_cpu
 from guardd.judge.support import judge_support
 
-__all__ = ["judge", "judge_failed", "judge_later"]
+__all__ = ["judge", "judge_failed", "judge_guest", "judge_later"]
 
 # of what the guest's definition asks for
 RULES: tuple[Rule, ...] = (judge_compatibility, judge_ceiling, judge_limits, judge_pool)
@@ -50,6 +50,17 @@ def judge(
     except GuardError as exc:
         finding = Finding(Code.UNREADABLE_GUEST, exc.code, str(exc), exc.hint)
         return _verdict(request, None, policy, [finding])
+    return judge_guest(request, guest, snapshot, policy, cpu_map)
+
+
+def judge_guest(
+    request: CheckRequest,
+    guest: Guest,
+    snapshot: HostSnapshot | None,
+    policy: Policy,
+    cpu_map: CPUMap,
+) -> Verdict:
+    """Do the same for a *guest* that was read already; the XML of *request* is not looked at."""
     if snapshot is None:
         sentence = "nothing is known of this host: libvirt was never reached and nothing was kept"
         finding = Finding(Code.UNKNOWN_HOST, request.domain, sentence, _HINT_NO_SNAPSHOT)

@@ -11,12 +11,13 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import CPUMap, ppc64
+from guardd.cpu import ppc64
 from guardd.cpu.arm.host import compare_hosts
 from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Mode
 from guardd.cpu.driver import CompareResult
 from guardd.errors import GuardError
 from guardd.facts.domcaps import Hypervisor, HypervisorKey
+from guardd.facts.foreign import known_features
 from guardd.facts.snapshot import HostSnapshot
 from guardd.judge.birth import OPEN_MODES, phys_bits
 from guardd.judge.case import Case
@@ -106,7 +107,7 @@ def _lacks_of_x86(case: Case, host: HostSnapshot, there: Hypervisor) -> Iterator
     if there.host_model is None:
         return  # libvirt tells nothing of what it gives
     arch = case.guest.arch
-    there = replace(there, host_model=_known(case.cpu_map, arch, there.host_model))
+    there = replace(there, host_model=known_features(case.cpu_map, arch, there.host_model))
     reference = build_reference(case.cpu_map, host, there, exact=True)
     wanted = features_in_force(case) - IGNORED_BY_LIBVIRT - ONLY_BY_NAME
     missing = wanted - reference.gives
@@ -115,13 +116,6 @@ def _lacks_of_x86(case: Case, host: HostSnapshot, there: Hypervisor) -> Iterator
         missing -= cpu.hidden_features(case.cpu_map, arch, whole)
         missing -= usable_features(case.cpu_map, reference, arch)
     yield from sorted(missing)
-
-
-def _known(cpu_map: CPUMap, arch: Arch, host_model: CPUDef) -> CPUDef:
-    """Leave out what only a newer libvirt has a name for: no guest here can have it."""
-    unknown = cpu.unknown_features(cpu_map, arch, host_model.features)
-    kept = {name: policy for name, policy in host_model.features.items() if name not in unknown}
-    return replace(host_model, features=MappingProxyType(kept))
 
 
 def _lacks_of_power(case: Case, host: HostSnapshot) -> Iterator[str]:

@@ -29,10 +29,12 @@ def stage_of(request: CheckRequest, guest: Guest, asked: CPUDef) -> Stage:
     """Tell the stage of *asked*, the CPU of *guest*, in the hook call of *request*."""
     if asked.check is Check.FULL:
         return Stage.IN_FORCE
-    if request.operation is Operation.PREPARE and request.arrives is not True:
+    updates_live = cpu.driver_for(guest.arch).updates_live
+    # an arriving guest that libvirt updates live has check='full' at its `prepare`
+    if request.operation is Operation.PREPARE and (updates_live or request.arrives is not True):
         return Stage.WRITTEN
     # without a live update libvirt sends what was written, and it is what the guest has
-    return Stage.ARRIVING if cpu.driver_for(guest.arch).updates_live else Stage.IN_FORCE
+    return Stage.ARRIVING if updates_live else Stage.IN_FORCE
 
 
 def check_in_effect(guest: Guest, asked: CPUDef) -> Check:

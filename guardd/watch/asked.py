@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from guardd.judge.finding import Operation
 
-# `migrate` and `restore` come just before their `prepare`; a busy host may take its time
-ARRIVAL_SECONDS = 120.0
+# `migrate` and `restore` come just before their `prepare`; but a busy host may take its time, and
+# an offline migration is a `migrate` alone
+ARRIVAL_SECONDS = 30.0
 MAX_GUESTS = 10_000  # the oldest is forgotten then
 
 

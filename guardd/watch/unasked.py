@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections import OrderedDict
@@ -20,6 +21,9 @@ from guardd.watch.chore import Chore, Desk
 SETTLE_SECONDS = 5.0
 MAX_GUESTS = 10_000
 MAX_CALLS = 8  # of one guest, for which no start was seen yet
+
+# whom `cpu-guardctl doctor` asks about, and runs the hook for: that tells nothing of libvirt
+BY_HAND = "cpu-guardd-doctor"
 
 PROBLEM = "guests start without the hook being asked: {cause}; see `cpu-guardctl hook status`"
 
@@ -92,9 +96,9 @@ class Unasked(Chore):
         if event.what in LAUNCHES and not self._calls.take(event.name, event.at):
             self._suspects += [] if is_excused else [event]
 
-    def judged(self, _connection: Connection, _request: CheckRequest, _verdict: Verdict) -> None:
+    def judged(self, _connection: Connection, request: CheckRequest, _verdict: Verdict) -> None:
         """Note that the hook asks."""
-        if self._has_problem:
+        if self._has_problem and request.domain != BY_HAND:
             self._has_problem = False
             self._desk.note("hook", "")
 
@@ -109,6 +113,7 @@ class Unasked(Chore):
 
     def _tell(self, event: GuestEvent) -> None:
         cause = likely_cause(self._hooks)
+        began = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=self._clock() - event.at)
         self._desk.say(
             Kind.UNASKED,
             Priority.WARNING,
@@ -116,6 +121,7 @@ class Unasked(Chore):
             f" {cause}; see: cpu-guardctl hook status",
             GUARDD_DOMAIN=event.name,
             GUARDD_DOMAIN_UUID=event.uuid,
+            GUARDD_STARTED=began.isoformat(timespec="milliseconds"),
         )
         self._desk.count("unasked")
         self._desk.note("hook", PROBLEM.format(cause=cause))

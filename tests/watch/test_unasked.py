@@ -1,7 +1,8 @@
 """Guests that start unasked: noticed, with a likely cause, and no false alarm."""
 
+import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from guardd.hookfile import DROP_IN, MAIN, program
 from guardd.journal import Kind, Priority
 from guardd.judge.finding import CheckRequest, Decision, Operation, Verdict
 from guardd.libvirtconn import GuestEvent, Happening
-from guardd.watch.unasked import SETTLE_SECONDS, Calls, Unasked, likely_cause
+from guardd.watch.unasked import BY_HAND, SETTLE_SECONDS, Calls, Unasked, likely_cause
 from tests.judge.table import UUID, cpu, domain
 from tests.watch.conftest import Driver
 from tests.watch.notes import Notes
@@ -145,6 +146,8 @@ def test_record_and_problem(watched: Watched) -> None:
     watched.live("boots tick")
 
     [record] = watched.notes.records
+    since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(record.pop("GUARDD_STARTED"))
+    assert SETTLE_SECONDS <= since.total_seconds() < SETTLE_SECONDS + 60
     assert {
         "MESSAGE_ID": Kind.UNASKED,
         "PRIORITY": Priority.WARNING,
@@ -162,6 +165,9 @@ def test_record_and_problem(watched: Watched) -> None:
         )
     } == watched.notes.problems
 
+    by_hand = replace(REQUEST, domain=BY_HAND)
+    watched.chore.judged(watched.driver.connection, by_hand, VERDICT)
+    assert {"hook"} == set(watched.notes.problems)
     watched.live("judged")
     assert {} == watched.notes.problems
 

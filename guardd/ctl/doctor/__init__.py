@@ -1,0 +1,1 @@
+"""cpu-guardctl doctor: proves that guests are guarded here, by doing."""
