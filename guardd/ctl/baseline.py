@@ -38,10 +38,16 @@ from guardd.errors import (
     IncompatibleCPUs,
     NoModel,
     NoSuitableModel,
+    UnknownFeature,
+    UnknownModel,
     UnsupportedArch,
 )
 from guardd.facts.cpus import FoundCPU
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
+
+_HINT_NEWER = (
+    "if its libvirt is newer: run this there, or give a copy of its CPU map with --cpu-map"
+)
 
 
 @click.command()
@@ -199,7 +205,8 @@ def _blamed(cpu_map: CPUMap, arch: Arch, found: Iterable[FoundCPU], exc: GuardEr
         try:
             cpu.baseline(cpu_map, arch, [each.cpu])
         except GuardError as own:
-            return type(own)(f"{each.place}: {own}")
+            is_name = isinstance(own, UnknownModel | UnknownFeature)
+            return type(own)(f"{each.place}: {own}", hint=_HINT_NEWER if is_name else own.hint)
     return exc
 
 

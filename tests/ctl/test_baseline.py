@@ -175,7 +175,7 @@ def test_address_width(
         pytest.param(
             ["<cpu><model>Old</model></cpu>\n<cpu><model>Nex</model></cpu>"],
             3,
-            "1.xml:2: Unknown CPU model Nex",
+            "1.xml:2: Unknown CPU model Nex\nhint: if its libvirt is newer: run this there",
             id="unknown model",
         ),
         pytest.param(

@@ -29,7 +29,7 @@ from tests.pages import PAGES, ROOT, Block, Step
 SSH = """
 mkdir -p /root/.ssh
 [ -e /root/.ssh/id_ed25519 ] || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519
-echo 'StrictHostKeyChecking accept-new' >/root/.ssh/config
+printf 'StrictHostKeyChecking accept-new\\nLogLevel ERROR\\n' >/root/.ssh/config
 ssh-keygen -A >/dev/null
 systemctl start ssh.service
 """

@@ -15,7 +15,7 @@ from guardd.watch.unasked import BY_HAND
 
 JOURNAL_SECONDS = 3.0  # for a record to get there
 PAGES = "usr/lib/systemd/catalog/cpu-guardd.catalog"
-READ_MORE = "less /usr/share/doc/cpu-guardd/security-modules.md"
+READ_MORE = "less /usr/share/doc/cpu-guardd/docs/security-modules.md"
 DENIED = 'avc: *denied|apparmor="DENIED"'
 OURS = ("cpu_guardd", "cpu-guardd", "guard.sock", "libvirt/hooks")
 
