@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guardd.judge.matrix import Bench, KnownBy, Matrix, Place, Traveller, traveller
-from guardd.render_matrix import matrix_to_dict
+from guardd.render.matrix import matrix_to_dict
 from tests.judge.table import HASWELL, OWN_MAP, POWER9, cpu, domain
 from tests.recordings import without
 

@@ -10,7 +10,7 @@ from typing import Any
 from guardd.judge.account import BY_STAMP, Asked, Cause, Origin, Reason
 from guardd.judge.finding import Code, Finding
 from guardd.render import UNSORTED_NAMES, by_purpose, printable
-from guardd.render_drift import change_words
+from guardd.render.drift import change_words
 
 SHOWN_LINES = 12  # of <feature> elements; who needs more of them has `fix`
 
