@@ -21,7 +21,7 @@ from guardd.facts.snapshot import HostSnapshot
 from guardd.judge.matrix import Bench, KnownBy, Matrix, Place, Traveller, traveller
 from guardd.page import page
 from guardd.probe.cpu_map import read_cpu_map
-from guardd.render_matrix import matrix_to_dict
+from guardd.render.matrix import matrix_to_dict
 from tests.recordings import recorded_host
 
 EMULATOR = "/usr/bin/qemu-system-x86_64"

@@ -25,7 +25,7 @@ from guardd.judge.drift import Effect, Judged, judge_all
 from guardd.judge.reference import build_reference
 from guardd.probe.revision import read_revision
 from guardd.render import counted, printable, reason
-from guardd.render_drift import by_guest, drift_to_dict, judged_to_dict
+from guardd.render.drift import by_guest, drift_to_dict, judged_to_dict
 
 SNAPSHOT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 SHOWN_NAMES = 8

@@ -35,7 +35,7 @@ from guardd.ctl.common import (
 from guardd.ctl.known import host_snapshot
 from guardd.judge.drift import Effect
 from guardd.render import printable
-from guardd.render_drift import drift_lines
+from guardd.render.drift import drift_lines
 
 TITLES = {
     Effect.AFFECTED: "Guests that would be refused now",

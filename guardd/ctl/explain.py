@@ -33,7 +33,7 @@ from guardd.judge.finding import CheckRequest, Finding, Operation, Verdict
 from guardd.judge.replay import Past, past_verdict
 from guardd.probe.cpu_map import DIRECTORY, read_cpu_map
 from guardd.render import REPORTED_LENGTH, printable, reason
-from guardd.render_explain import (
+from guardd.render.explain import (
     Step,
     Where,
     asked_lines,

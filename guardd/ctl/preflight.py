@@ -31,7 +31,7 @@ from guardd.ctl.common import (
 from guardd.ctl.known import host_snapshot
 from guardd.judge.drift import Effect
 from guardd.render import printable
-from guardd.render_drift import summary
+from guardd.render.drift import summary
 
 TITLES = {
     Effect.AFFECTED: "Guests that would be refused there, and not here",

@@ -35,7 +35,7 @@ from guardd.facts.snapshot import HostSnapshot
 from guardd.judge.matrix import Bench, KnownBy, Matrix, Place, Traveller
 from guardd.judge.policy import Policy
 from guardd.render import REPORTED_LENGTH, printable
-from guardd.render_matrix import matrix_to_dict
+from guardd.render.matrix import matrix_to_dict
 from guardd.watch.learn import utc_now
 
 TEMPLATE = "report.html.j2"

@@ -11,7 +11,7 @@ from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.journal import Kind, Priority
 from guardd.judge.drift import Effect, Judged, judge_all
 from guardd.libvirtconn import Connection
-from guardd.render_drift import (
+from guardd.render.drift import (
     affected_fields,
     affected_line,
     by_guest,

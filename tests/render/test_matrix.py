@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from guardd.judge.matrix import Bench, KnownBy, Matrix, Place, Traveller, traveller
-from guardd.render_matrix import matrix_to_dict
+from guardd.render.matrix import matrix_to_dict
 from tests.judge.table import HASWELL, OWN_MAP, POWER9, cpu, domain
 from tests.recordings import without
 
@@ -125,4 +125,4 @@ def test_it_is_json() -> None:
     document = found(RICH, LOOSE, OLD, traveller("bad", "", "<"))
 
     assert document == json.loads(json.dumps(document))
-    assert (1, "T", ["n"]) == (document["format"], document["title"], document["notices"])
+    assert ("T", ["n"]) == (document["title"], document["notices"])

@@ -10,7 +10,7 @@ from typing import Any
 from guardd.judge.account import BY_STAMP, Asked, Cause, Origin, Reason
 from guardd.judge.finding import Code, Finding
 from guardd.render import UNSORTED_NAMES, by_purpose, printable
-from guardd.render_drift import change_words
+from guardd.render.drift import change_words
 
 SHOWN_LINES = 12  # of <feature> elements; who needs more of them has `fix`
 
@@ -107,10 +107,14 @@ def asked_words(asked: Asked) -> str:
             return f"{detail} in its definition"
 
 
-def reason_lines(found: Iterable[Reason]) -> Iterator[str]:
-    """Say how it came about."""
+def reason_lines(found: Sequence[Reason]) -> Iterator[str]:
+    """Say how it came about; what explains all of it does not name all of it again."""
+    everything = {name for reason in found for name in reason.names}
     for reason in found:
-        yield from _sorted_names(reason_words(reason), reason.names)
+        if len(everything) > UNSORTED_NAMES and set(reason.names) == everything:
+            yield f"{reason_words(reason)}: all of it"
+        else:
+            yield from _sorted_names(reason_words(reason), reason.names)
 
 
 def reason_words(reason: Reason) -> str:

@@ -26,8 +26,6 @@ from guardd.judge.matrix import (
 from guardd.judge.reference import ACCELERATORS, KVM
 from guardd.render import REPORTED_LENGTH, REPORTED_SENTENCES, printable, reason_of, reason_there
 
-FORMAT = 1  # of the JSON
-
 # whose subjects are features
 _OF_FEATURES = LACKING | {
     Code.FORBIDDEN_FEATURE,
@@ -55,7 +53,6 @@ def matrix_to_dict(
     guests = [_guest_to_dict(row, notes) for row in matrix.rows]
     found = stranded(matrix)
     return {
-        "format": FORMAT,
         "version": __version__,
         "made": made,
         "title": title,

@@ -8,7 +8,7 @@ from guardd.facts.drift import Change, Drift, HypervisorDrift, Moved, compare_ho
 from guardd.facts.snapshot import HostSnapshot
 from guardd.facts.states import GuestState, Standing
 from guardd.judge.drift import Judged, judge_all
-from guardd.render_drift import (
+from guardd.render.drift import (
     affected_fields,
     affected_line,
     by_guest,
