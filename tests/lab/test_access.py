@@ -11,7 +11,7 @@ from tests.lab.process import Completed
 
 SOCKET = "/run/cpu-guardd/guard.sock"
 INTERFACE = "io.cpuguardd.Guard"
-CHECK = json.dumps({"domain": "web1", "operation": "prepare", "xml": "<domain/>"})
+CHECK = json.dumps({"domain": "by-hand", "operation": "prepare", "xml": "<domain/>"})
 MEMBER = "lab-member"
 MAX_EXPOSURE = 1.5
 

@@ -222,3 +222,13 @@ def test_calls_are_bounded() -> None:
 
     assert not calls.take("web1", float("inf"))
     assert calls.take("guest19999", float("inf"))
+
+
+@pytest.mark.parametrize(("seconds", "answers"), [(1.0, True), (599.0, True), (601.0, False)])
+def test_an_old_call_excuses_nobody(seconds: float, *, answers: bool) -> None:
+    """One that no start came of, as of a guest whose QEMU failed, or of somebody by hand."""
+    clock = Clock()
+    calls = Calls(clock)
+    calls.note("web1")
+
+    assert answers is calls.take("web1", clock.now + seconds)
