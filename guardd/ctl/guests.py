@@ -213,7 +213,7 @@ def _cells(row: Row, *, is_wide: bool, is_short: bool) -> list[str | Text]:
     return [
         printable(row.state.name, FIELD_LENGTH),
         STATES[row.state.standing],
-        Text(str(verdict.decision), style),
+        Text(f"{verdict.decision}{', would deny' if verdict.would_refuse else ''}", style),
         mode,
         _stamp_words(row) if is_wide else str(row.stamp),
         why,

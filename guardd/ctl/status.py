@@ -16,6 +16,7 @@ from guardd.ctl.common import json_option, print_json, shown_errors, styled
 from guardd.hookfile import describe, places
 from guardd.render import REPORTED_LENGTH, printable
 
+UNKNOWN = "not known yet, libvirt is being asked"
 INDENT = 11  # of what is said, behind its label
 
 
@@ -52,7 +53,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 def _colour(label: str, text: str) -> str | None:
     if label == "Problem":
         return "red"
-    return "yellow" if (label, text) in (("libvirt", "away"), ("Host", "not known")) else None
+    return "yellow" if (label, text) in (("libvirt", "away"), ("Host", UNKNOWN)) else None
 
 
 def _lines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -63,7 +64,7 @@ def _lines(answer: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Daemon", f"cpu-guardd {answer['version']}, mode {answer['mode']}"),
         ("libvirt", "connected" if answer["libvirt_connected"] else "away"),
-        ("Host", f"{answer['snapshot_origin']} snapshot of {known}" if known else "not known"),
+        ("Host", f"{answer['snapshot_origin']} snapshot of {known}" if known else UNKNOWN),
         *(("Knows", hypervisor) for hypervisor in answer["hypervisors"]),
         ("Verdicts", verdicts or "none since its start"),
         ("Noticed", noticed or "nothing since its start"),

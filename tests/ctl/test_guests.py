@@ -132,7 +132,7 @@ def test_mode(host: Host) -> None:
         found["poor"]["mode_from"],
         found["poor"]["verdict"]["would_refuse"],
     )
-    assert "  observe (guests)  " in host.guests().out
+    assert "allow, would deny  observe (guests)  " in host.guests().out
     assert "Big" in host.guests("--problems").out  # a stricter mode would refuse it
 
 
