@@ -3,7 +3,6 @@
 The guard observes, so that libvirt decides alone; one start gives both answers.
 """
 
-import itertools
 import json
 import os
 from collections import Counter
@@ -20,6 +19,9 @@ from tests.lab.host import Host
 
 HOSTS = ("hosta", "hostc")
 SWEEP_SECONDS = 1500
+# With check='none' every model starts, which takes its time: the n-th of them are enough to tell
+# that the guard lets through what libvirt does; GUARDD_SWEEP=all starts each.
+EVERY = 1 if os.environ.get("GUARDD_SWEEP") == "all" else 4
 START_EACH = Path(__file__).with_name("start_each.py")
 WHOLE = {
     "no-cpu": None,
@@ -88,7 +90,10 @@ def sweep(host: Host) -> list[Start]:
 def _guests(host: Host, virts: list[str]) -> Iterator[tuple[str, tuple[str, str, str, str | None]]]:
     models = host.virsh("cpu-models", "x86_64").stdout.split()
     for virt in virts:
-        for model, check in itertools.product(models, ("partial", "none")):
+        for model, check in [
+            *((model, "partial") for model in models),
+            *((model, "none") for model in models[::EVERY]),
+        ]:
             element = (
                 f"<cpu mode='custom' match='exact' check='{check}'><model>{model}</model></cpu>"
             )
