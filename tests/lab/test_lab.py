@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -134,8 +135,10 @@ def test_power9_is_not_one_cpu(mixed_pair: tuple[Host, Host]) -> None:
 
     refused = source.migrate("mover", destination, check=False)
 
-    assert "load of migration failed" in refused.stderr
-    assert state(source, "mover") == "running"
+    assert refused.code == 1
+    # at times QEMU is asked to go on before it knows that the migration has failed, and refuses to
+    assert re.search("load of migration failed|Migration is not finalized yet", refused.stderr)
+    assert state(source, "mover") in ("running", "paused")
     assert destination.guests() == ()
 
 
