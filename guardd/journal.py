@@ -151,11 +151,7 @@ def verdicts(
     """
     with _reader(directory) as reader:
         _match_verdicts(reader)
-        if guest is not None:
-            reader.add_conjunction()
-            _match_guest(reader, guest)
-        if since is not None:
-            reader.seek_realtime(max(since.timestamp(), 0))
+        _narrow(reader, guest, since)
         for record in reader:
             written = _time(record)
             if until is not None and written > until:
@@ -225,12 +221,8 @@ def records(
             reader.add_match(MESSAGE_ID=kind.value)
         reader.add_disjunction()  # verdicts have many MESSAGE_IDs, a later version has more
         _match_verdicts(reader)
-        if guest is not None:
-            reader.add_conjunction()
-            _match_guest(reader, guest)
-        if since is not None:
-            reader.seek_realtime(max(since.timestamp(), 0))
-        elif follow is not None:
+        _narrow(reader, guest, since)
+        if since is None and follow is not None:
             _seek_newest(reader, follow.newest)
         while True:
             for record in reader:
@@ -270,6 +262,15 @@ def kind_of(fields: Mapping[str, str]) -> str:
 def _match_verdicts(reader: systemd_journal.Reader) -> None:
     for decision in Decision:  # "unavailable" is nobody's verdict
         reader.add_match(GUARDD_DECISION=decision.value)
+
+
+def _narrow(reader: systemd_journal.Reader, guest: str | None, since: dt.datetime | None) -> None:
+    """Leave of what matches only what is about *guest* and, roughly, not older than *since*."""
+    if guest is not None:
+        reader.add_conjunction()
+        _match_guest(reader, guest)
+    if since is not None:
+        reader.seek_realtime(max(since.timestamp(), 0))
 
 
 def _match_guest(reader: systemd_journal.Reader, guest: str) -> None:
