@@ -188,3 +188,7 @@ class CPUDef:
     cache: Cache | None = None
     maxphysaddr: MaxPhysAddr | None = None
     features: Mapping[str, FeaturePolicy | None] = field(default_factory=lambda: NO_FEATURES)
+
+    def named(self, *policies: FeaturePolicy) -> frozenset[str]:
+        """Name the features that the definition lists with one of *policies*."""
+        return frozenset(name for name, policy in self.features.items() if policy in policies)

@@ -94,8 +94,8 @@ def open_features(
         gives -= NOT_MIGRATABLE
     elif guest.virt_type == KVM and host is not None:
         gives |= cpu.non_migratable(cpu_map, guest.arch) & host.features.keys()
-    added = _named(asked, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
-    seen = (gives | added) - _named(asked, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+    added = asked.named(FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
+    seen = (gives | added) - asked.named(FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
     return seen - _hidden(cpu_map, guest, seen, reference)
 
 
@@ -156,10 +156,6 @@ def _compat(asked: CPUDef, arch: Arch) -> str:
 
 def _host_tsc(host: CPUDef | None) -> int | None:
     return None if host is None or host.tsc is None else host.tsc.frequency
-
-
-def _named(asked: CPUDef, *policies: FeaturePolicy) -> frozenset[str]:
-    return frozenset(name for name, policy in asked.features.items() if policy in policies)
 
 
 def versions_of(snapshot: HostSnapshot) -> dict[str, str]:

@@ -10,7 +10,7 @@ from guardd.judge.case import Case
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 from guardd.judge.finding import Code, Finding
 from guardd.judge.generation import guest_generation, model_generation
-from guardd.judge.in_force import features_in_force, named
+from guardd.judge.in_force import features_in_force
 from guardd.judge.policy import Ceiling
 from guardd.judge.reference import KVM, ONLY_BY_NAME
 from guardd.judge.stage import Stage
@@ -77,7 +77,7 @@ def _features_in_force(case: Case, ceiling: Ceiling) -> frozenset[str]:
         and case.asked.mode is Mode.CUSTOM
         and _is_trusted(case, ceiling)
     ):
-        off = named(case, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+        off = case.asked.named(FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
         return cpu.features(case.cpu_map, case.guest.arch, CPUDef(model=case.asked.model)) - off
     return features_in_force(case)
 

@@ -131,8 +131,7 @@ def _forbidden(case: Case) -> list[str]:
     if accepted is None:
         return []
     listed = {n for n, p in accepted.features.items() if p is not FeaturePolicy.DISABLE}
-    forbidden = {n for n, p in case.asked.features.items() if p is FeaturePolicy.FORBID}
-    return sorted(forbidden & listed)
+    return sorted(case.asked.named(FeaturePolicy.FORBID) & listed)
 
 
 def _judge_written(case: Case) -> list[Finding]:

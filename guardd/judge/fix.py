@@ -223,8 +223,7 @@ def _features(cpu_map: CPUMap, arch: Arch, asked: CPUDef | None) -> frozenset[st
     """Name what a definition asks for by itself; nothing where that is the host's to say."""
     if asked is None or not cpu.has_features(arch):
         return frozenset()
-    on = (FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
-    named = frozenset(name for name, policy in asked.features.items() if policy in on)
+    named = asked.named(FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
     if asked.mode is not Mode.CUSTOM or asked.model is None:
         return named
     try:

@@ -18,23 +18,18 @@ def features_in_force(case: Case) -> frozenset[str]:
     asked, gives, arch = case.asked, case.reference.gives, case.guest.arch
     if asked.mode in OPEN_MODES:
         return open_features(case.cpu_map, case.guest, asked, case.snapshot, case.reference)
-    on = named(case, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
+    on = asked.named(FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
     if case.stage is Stage.ARRIVING:
         # what libvirt compared at the guest's start it has; of the rest QEMU may have dropped some
         return on if check_in_effect(case.guest, asked) is not Check.NONE else frozenset()
     if case.stage is Stage.IN_FORCE:
         return cpu.features(case.cpu_map, arch, asked)
-    optional = named(case, FeaturePolicy.OPTIONAL) & gives
+    optional = asked.named(FeaturePolicy.OPTIONAL) & gives
     if asked.mode is Mode.HOST_MODEL or asked.match is Match.MINIMUM:
-        off = named(case, FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
+        off = asked.named(FeaturePolicy.DISABLE, FeaturePolicy.FORBID)
         migratable = gives - cpu.non_migratable(case.cpu_map, arch)
         return (migratable | on | optional) - off
     can_have = gives | ONLY_BY_NAME
     if asked.model is not None:
         can_have |= model_gives(case.cpu_map, case.reference, arch, asked.model)
     return (cpu.features(case.cpu_map, arch, asked) & can_have) | optional
-
-
-def named(case: Case, *policies: FeaturePolicy) -> frozenset[str]:
-    """Name the features that the definition lists with one of *policies*."""
-    return frozenset(name for name, policy in case.asked.features.items() if policy in policies)

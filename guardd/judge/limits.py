@@ -7,7 +7,6 @@ from guardd.cpu.definition import TSC, FeaturePolicy, PhysAddrMode
 from guardd.judge.birth import NOT_MIGRATABLE, OPEN_MODES, open_features, phys_bits
 from guardd.judge.case import Case
 from guardd.judge.finding import Code, Finding, Operation
-from guardd.judge.in_force import named
 
 # libvirt's own tolerance, of the host's frequency (seen with libvirt 9.0.0: "outside tolerance
 # range ([2595478968, 2596777032] Hz) around host frequency 2596128000 Hz")
@@ -110,7 +109,7 @@ def _judge_invtsc(case: Case) -> list[Finding]:
         return []
     if not cpu.has_features(case.guest.arch):
         return []
-    has = named(case, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
+    has = case.asked.named(FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
     if case.asked.mode in OPEN_MODES:
         has = open_features(case.cpu_map, case.guest, case.asked, case.snapshot, case.reference)
     return [

@@ -26,7 +26,6 @@ from guardd.judge.birth import OPEN_MODES
 from guardd.judge.case import Case
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
 from guardd.judge.finding import Code, Finding, Operation
-from guardd.judge.in_force import named
 from guardd.judge.stage import Stage
 
 NAMES_SHOWN = 5  # of those that a sentence has room for
@@ -68,8 +67,8 @@ def with_stamped_cpu(case: Case) -> Case:
 def _in_force(case: Case, stamp: Stamp) -> CPUDef:
     """Write out the CPU of *stamp* as libvirt does once QEMU has made it (spec cpu-x86, 8.4)."""
     of_model = cpu.features(case.cpu_map, case.guest.arch, CPUDef(model=stamp.model))
-    forbidden = named(case, FeaturePolicy.FORBID)
-    off = (of_model | named(case, FeaturePolicy.DISABLE)) - stamp.features
+    forbidden = case.asked.named(FeaturePolicy.FORBID)
+    off = (of_model | case.asked.named(FeaturePolicy.DISABLE)) - stamp.features
     features: dict[str, FeaturePolicy | None] = {
         **dict.fromkeys(sorted(stamp.features), FeaturePolicy.REQUIRE),
         **dict.fromkeys(sorted(off), FeaturePolicy.DISABLE),
@@ -118,7 +117,7 @@ def _misfit(case: Case, stamp: Stamp | None) -> str:
         return f"the stamp is of a guest of {stamp.arch} under {stamp.virt_type}"
     if not cpu.has_features(guest.arch) or not stamp.features:
         return ""
-    off = named(case, FeaturePolicy.DISABLE, FeaturePolicy.FORBID) & stamp.features
+    off = case.asked.named(FeaturePolicy.DISABLE, FeaturePolicy.FORBID) & stamp.features
     if off:
         return f"the stamp has features that the definition takes away: {shown(off)}"
     missing = _promised(case, stamp) - IGNORED_BY_LIBVIRT - stamp.features
@@ -129,7 +128,7 @@ def _misfit(case: Case, stamp: Stamp | None) -> str:
 
 def _promised(case: Case, stamp: Stamp) -> frozenset[str]:
     """Name the features that a stamp of this guest must have."""
-    required = named(case, FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
+    required = case.asked.named(FeaturePolicy.FORCE, FeaturePolicy.REQUIRE)
     if case.asked.mode in OPEN_MODES:
         return required
     # as written, QEMU may have dropped some; and another libvirt may have named them otherwise
