@@ -77,21 +77,6 @@ def defined_state(text: str) -> GuestState:
     return GuestState(name=name, uuid=uuid, standing=Standing.DEFINED, xml=text)
 
 
-def with_cpu(text: str, cpu: str) -> str:
-    """Give the domain *text* with its <cpu> replaced by *cpu*, the text of one.
-
-    Raises MalformedXML, or InvalidDomain where it has none.
-    """
-    root = parse_xml(text, what="domain")
-    old = root.find("cpu")
-    if old is None:
-        raise InvalidDomain("the domain has no <cpu>")
-    new = parse_xml(cpu, what="CPU")
-    new.tail = old.tail
-    root.replace(old, new)
-    return format_xml(root)
-
-
 def _text(root: Element, path: str) -> str:
     found = root.find(path)
     return "" if found is None else string_value(found)

@@ -10,13 +10,12 @@ from types import MappingProxyType
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Check, CPUDef, FeaturePolicy, Match, Mode
-from guardd.cpu.xml import format_cpu
 from guardd.errors import GuardError
 from guardd.facts.domain import Guest, parse_domain
 from guardd.facts.domcaps import HypervisorKey
 from guardd.facts.snapshot import HostSnapshot, Origin
-from guardd.facts.states import GuestState, Standing, with_cpu
-from guardd.judge import judge
+from guardd.facts.states import GuestState, Standing
+from guardd.judge import judge, judge_guest
 from guardd.judge.birth import OPEN_MODES
 from guardd.judge.finding import CheckRequest, Decision, Operation, Verdict
 from guardd.judge.policy import Policy
@@ -80,11 +79,11 @@ def judge_all(
     # an outdated snapshot refuses nobody; here it is not what it is held for
     before, now = (replace(each, origin=Origin.LIBVIRT) for each in (before, now))
     for state in states:
-        seen = replace(state, xml=_in_force(state, before, cpu_map))
+        guest = _guest_in_force(state, before, cpu_map)
         yield Judged(
             state=state,
-            before=_worst(seen, before, policy, cpu_map),
-            now=_worst(seen, now, policy, cpu_map),
+            before=_worst(state, guest, before, policy, cpu_map),
+            now=_worst(state, guest, now, policy, cpu_map),
         )
 
 
@@ -93,15 +92,18 @@ def judge_state(state: GuestState, host: HostSnapshot, policy: Policy, cpu_map: 
 
     One that is off as a start, any other as an arrival, by the CPU in force.
     """
-    seen = replace(state, xml=_in_force(state, host, cpu_map))
-    return _worst(seen, host, policy, cpu_map)
+    guest = _guest_in_force(state, host, cpu_map)
+    return _worst(state, guest, host, policy, cpu_map)
 
 
 def _is_refused(verdict: Verdict) -> bool:
     return verdict.refused or verdict.would_refuse
 
 
-def _worst(state: GuestState, host: HostSnapshot, policy: Policy, cpu_map: CPUMap) -> Verdict:
+def _worst(
+    state: GuestState, guest: Guest | None, host: HostSnapshot, policy: Policy, cpu_map: CPUMap
+) -> Verdict:
+    """Judge *guest*, None: one that cannot be read, which the verdict on its XML says."""
     verdicts = []
     for operation in _OPERATIONS[state.standing]:
         request = CheckRequest(
@@ -110,7 +112,10 @@ def _worst(state: GuestState, host: HostSnapshot, policy: Policy, cpu_map: CPUMa
             xml=state.xml,
             arrives=state.standing is not Standing.DEFINED,
         )
-        verdicts.append(judge(request, host, policy, cpu_map))
+        if guest is None:
+            verdicts.append(judge(request, host, policy, cpu_map))
+        else:
+            verdicts.append(judge_guest(request, guest, host, policy, cpu_map))
     return max(verdicts, key=_weight)
 
 
@@ -122,25 +127,31 @@ def _weight(verdict: Verdict) -> tuple[bool, bool, bool]:
 # -- the CPU in force
 
 
-def _in_force(state: GuestState, before: HostSnapshot, cpu_map: CPUMap) -> str:
-    """Give the domain with the CPU that the guest really has, as far as it can be told.
+def _guest_in_force(state: GuestState, before: HostSnapshot, cpu_map: CPUMap) -> Guest | None:
+    """Give the guest with the CPU that it really has, as far as it can be told; None: unreadable.
 
     In the XML of a saved guest and of a snapshot libvirt shows the CPU as it was written. The one
     in force travels beside it, and libvirt shows that to the hook alone.
     """
-    if state.standing is Standing.DEFINED:
-        return state.xml
     try:
         guest = parse_domain(state.xml)
-        asked = guest.cpu
-        if asked is None or asked.mode in OPEN_MODES or asked.check is Check.FULL:
-            return state.xml
-        if not cpu.has_features(guest.arch):
-            return state.xml
-        real = _by_stamp(guest, asked, cpu_map) or _by_host(guest, asked, before, cpu_map)
-        return state.xml if real is None else with_cpu(state.xml, format_cpu(real))
     except GuardError:
-        return state.xml
+        return None
+    if state.standing is Standing.DEFINED:
+        return guest
+    try:
+        return replace(guest, cpu=_in_force(guest, before, cpu_map))
+    except GuardError:
+        return guest
+
+
+def _in_force(guest: Guest, before: HostSnapshot, cpu_map: CPUMap) -> CPUDef | None:
+    asked = guest.cpu
+    if asked is None or asked.mode in OPEN_MODES or asked.check is Check.FULL:
+        return asked
+    if not cpu.has_features(guest.arch):
+        return asked
+    return _by_stamp(guest, asked, cpu_map) or _by_host(guest, asked, before, cpu_map) or asked
 
 
 def _by_stamp(guest: Guest, asked: CPUDef, cpu_map: CPUMap) -> CPUDef | None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from guardd.cpu.definition import Arch, Check, FeaturePolicy
 from guardd.errors import GuardError, InvalidCPU, InvalidDomain, MalformedXML
-from guardd.facts.domain import Guest, parse_domain, trim_domain
+from guardd.facts.domain import Guest, parse_domain, rewrite_cpu, trim_domain
 from guardd.xmldoc import escape
+from tests.judge.table import cpu, domain
 from tests.recordings import recorded
 
 OS = "<os><type arch='x86_64' machine='q35'>hvm</type></os>"
@@ -192,3 +193,15 @@ def parsed(text: str) -> Guest | str:
         return parse_domain(text)
     except GuardError as exc:
         return str(exc)
+
+
+def test_another_cpu() -> None:
+    """The <cpu> is another, and all else stays."""
+    text = domain(cpu("Nehalem"))
+    other = parse_domain(domain(cpu("Haswell"))).cpu
+    rewritten = rewrite_cpu(text, other)
+
+    assert parse_domain(domain(cpu("Haswell"))) == parse_domain(rewritten.domain)
+    assert text.partition("<cpu")[0] == rewritten.domain.replace('"', "'").partition("<cpu")[0]
+    assert text.partition("</cpu>")[2] == rewritten.domain.partition("</cpu>")[2]
+    assert parse_domain(domain("")) == parse_domain(rewrite_cpu(text, None).domain)

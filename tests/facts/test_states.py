@@ -2,10 +2,10 @@
 
 import pytest
 
-from guardd.errors import GuardError, InvalidDomain
+from guardd.errors import GuardError
 from guardd.facts.domain import parse_domain
 from guardd.facts.stamp import NAMESPACE
-from guardd.facts.states import Standing, defined_state, snapshot_state, with_cpu
+from guardd.facts.states import Standing, defined_state, snapshot_state
 from tests.judge.table import UUID, cpu, domain
 
 STAMPED = domain(cpu("Nehalem")).replace(
@@ -63,12 +63,3 @@ def test_no_definition(text: str) -> None:
     """Other files are there as well."""
     with pytest.raises(GuardError):
         defined_state(text)
-
-
-def test_with_cpu() -> None:
-    """All else stays."""
-    text = with_cpu(domain(cpu("Nehalem")), cpu("Haswell"))
-
-    assert domain(cpu("Haswell")).replace(" >", ">") == text.replace('"', "'")
-    with pytest.raises(InvalidDomain, match="no <cpu>"):
-        with_cpu(domain(""), cpu("Haswell"))
