@@ -7,14 +7,14 @@ import shlex
 import time
 from pathlib import Path
 
-from guardd import __version__, files
+from guardd import __version__, files, wire
 from guardd.ctl.client import call
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.hook import HOOK_SECONDS, NEEDS_ROOT, RELOAD
 from guardd.ctl.doctor.scene import DAEMON_SECONDS, Scene
 from guardd.ctl.doctor.units import SERVICE, SOCKET, Unit
 from guardd.errors import BadConfig, GuardError
-from guardd.judge.finding import Enforcement
+from guardd.judge.finding import CheckRequest, Enforcement, Operation
 from guardd.watch.unasked import BY_HAND
 
 RESTART = f"systemctl reset-failed {SOCKET} {SERVICE}; systemctl restart {SOCKET} {SERVICE}"
@@ -76,7 +76,8 @@ def check_verdict(scene: Scene) -> Checked:
         return skipped(name, "no daemon answers")
     if not scene.is_root:
         return unknown(name, f"how fast the daemon judges: {NEEDS_ROOT}")
-    asked = {"domain": BY_HAND, "operation": "prepare", "xml": scene.harmless(BY_HAND)}
+    request = CheckRequest(domain=BY_HAND, operation=Operation.PREPARE, xml=scene.harmless(BY_HAND))
+    asked = wire.check_parameters(request)
     start = time.monotonic()
     try:
         decision = call("Check", asked, scene.site.socket, seconds=DAEMON_SECONDS)["verdict"]
