@@ -47,8 +47,11 @@ class Chore:
     """Called in the watcher's thread; may raise a GuardError, which is logged and forgotten.
 
     A lost connection ends the watcher's round, so nothing needs to be retried here but what must
-    not be lost: `connected` is called anew with each connection.
+    not be lost: `subscribed` and `connected` are called anew with each connection.
     """
+
+    def subscribed(self, connection: Connection) -> None:
+        """Act on events being listened for from now on; they are looked at after `connected`."""
 
     def connected(self, connection: Connection) -> None:
         """Act on a new connection, when the host is known; events may have been missed."""

@@ -86,8 +86,8 @@ class Unasked(Chore):
         self._suspects: list[GuestEvent] = []
         self._has_problem = False
 
-    def connected(self, connection: Connection) -> None:
-        """Excuse all guests that are there already."""
+    def subscribed(self, connection: Connection) -> None:
+        """Excuse all guests that are there already, before another can start."""
         self._excused = {uuid for uuid, _name in libvirtconn.running_guests(connection)}
 
     def happened(self, _connection: Connection, event: GuestEvent) -> None:

@@ -114,6 +114,7 @@ class Watcher:
                 closed=lambda: self._tasks.put(None),
             )
             libvirtconn.watch(connection, listeners)
+            self._each("subscribed", lambda chore: chore.subscribed(connection))
             self._sink.connected(libvirtconn.version(connection))
             self._refresh(connection)
             self._each("connected", lambda chore: chore.connected(connection))

@@ -63,8 +63,8 @@ class Watched:
                 case "tick":
                     self.clock.now += SETTLE_SECONDS
                     self.chore.ticked(self.driver.connection)
-                case "connected":
-                    self.chore.connected(self.driver.connection)
+                case "subscribed":
+                    self.chore.subscribed(self.driver.connection)
                 case "queue":
                     for act in late:
                         act()
@@ -130,7 +130,7 @@ def test_running_when_connected(watched: Watched) -> None:
     """A guest on its way when the daemon started may have been asked about before: once."""
     watched.driver.define(XML).create()
 
-    assert [] == watched.live("connected arrives tick")
+    assert [] == watched.live("subscribed arrives tick")
     assert ["web1"] == watched.live("stops boots tick")
 
 
@@ -138,7 +138,7 @@ def test_running_and_restarted(watched: Watched) -> None:
     """Nothing can be told of one that runs already; but of its next start."""
     watched.driver.define(XML).create()
 
-    assert ["web1"] == watched.live("connected stops boots tick")
+    assert ["web1"] == watched.live("subscribed stops boots tick")
 
 
 def test_record_and_problem(watched: Watched) -> None:
