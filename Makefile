@@ -17,7 +17,7 @@ modules = $(or $(shell $(PYTHON) -I -c '$(FIND_MODULES)' '$(PREFIX)'),\
 
 bindir = $(PREFIX)/bin
 sbindir = $(PREFIX)/sbin
-datadir = $(PREFIX)/share/cpu-guardd
+libexecdir = $(PREFIX)/libexec/cpu-guardd
 docdir = $(PREFIX)/share/doc/cpu-guardd
 mandir = $(PREFIX)/share/man
 unitdir = $(PREFIX)/lib/systemd/system
@@ -27,6 +27,9 @@ bashdir = $(PREFIX)/share/bash-completion/completions
 zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
 confdir = $(SYSCONFDIR)/cpu-guardd
+
+CFLAGS ?= -O2 -g
+HOOK_CFLAGS = -std=gnu11 -Wall -Wextra -Wconversion -Wshadow
 
 sources := $(shell find guardd -name '*.py' -o -name '*.j2')
 # with their folders, so that the links among them lead somewhere
@@ -75,15 +78,19 @@ install-modules:
 	  install -D -m 644 "$$file" "$(DESTDIR)$(modules)/$$file" || exit; done
 	$(PYTHON) -I -m compileall -q $(if $(DESTDIR),-s '$(DESTDIR)' -p /) '$(DESTDIR)$(modules)/guardd'
 
-install-programs:
+build/hook: hooks/qemu.c
+	mkdir -p build
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(HOOK_CFLAGS) $(LDFLAGS) -o $@ $<
+
+install-programs: build/hook
 	printf '#!%s -I\nfrom %s import main\n\nmain()\n' $(PYTHON) guardd.ctl.main | \
 	  install -D -m 755 /dev/stdin '$(DESTDIR)$(bindir)/cpu-guardctl'
 	printf '#!%s -I\nfrom %s import main\n\nmain()\n' $(PYTHON) guardd.__main__ | \
 	  install -D -m 755 /dev/stdin '$(DESTDIR)$(sbindir)/cpu-guardd'
+	install -D -m 755 build/hook '$(DESTDIR)$(libexecdir)/hook'
 
 # A configuration that is there already is kept.
 install-data:
-	install -D -m 755 hooks/qemu '$(DESTDIR)$(datadir)/hook'
 	install -D -m 644 systemd/cpu-guardd.catalog '$(DESTDIR)$(catalogdir)/cpu-guardd.catalog'
 	for page in $(installed_man_pages); do \
 	  install -D -m 644 "man/$${page##*/}" "$(DESTDIR)$(mandir)/$$page" || exit; done
@@ -114,7 +121,7 @@ endif
 	  '$(DESTDIR)$(bindir)/cpu-guardctl' '$(DESTDIR)$(sbindir)/cpu-guardd' \
 	  '$(DESTDIR)$(bashdir)/cpu-guardctl' '$(DESTDIR)$(zshdir)/_cpu-guardctl' \
 	  '$(DESTDIR)$(fishdir)/cpu-guardctl.fish' $(installed_man_pages:%='$(DESTDIR)$(mandir)/%')
-	rm -rf '$(DESTDIR)$(modules)/guardd' '$(DESTDIR)$(datadir)' '$(DESTDIR)$(docdir)'
+	rm -rf '$(DESTDIR)$(modules)/guardd' '$(DESTDIR)$(libexecdir)' '$(DESTDIR)$(docdir)'
 	! cmp -s etc/cpu-guardd/guardd.toml '$(DESTDIR)$(confdir)/guardd.toml' || \
 	  rm '$(DESTDIR)$(confdir)/guardd.toml'
 	[ ! -d '$(DESTDIR)$(confdir)' ] || \
@@ -134,7 +141,7 @@ deb:
 	(cd "$$folder/source" && \
 	  PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary -us -uc); \
 	mkdir -p dist; mv "$$folder"/cpu-guardd_$(version)_* dist/
-	@ls -l dist/cpu-guardd_$(version)_all.deb
+	@ls -l dist/cpu-guardd_$(version)_*.deb
 
 # -- the RPM package
 
@@ -144,15 +151,15 @@ rpm:
 	mkdir "$$folder/SOURCES"; $(TREE) --transform 's,^\.,cpu-guardd-$(version),' \
 	  -zf "$$folder/SOURCES/cpu-guardd-$(version).tar.gz" .; \
 	rpmbuild $(RPMBUILD_FLAGS) --define "_topdir $$folder" -ba rpm/cpu-guardd.spec; \
-	mkdir -p dist; mv "$$folder"/SRPMS/*.rpm "$$folder"/RPMS/noarch/*.rpm dist/
+	mkdir -p dist; mv "$$folder"/SRPMS/*.rpm "$$folder"/RPMS/*/*.rpm dist/
 	@ls -l dist/cpu-guardd-*$(version)-*.rpm
 
 # -- checks
 
-check: $(VENV)/installed
+check: $(VENV)/installed build/hook
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
-	$(VENV)/bin/mypy --strict guardd hooks/qemu tests
+	$(VENV)/bin/mypy --strict guardd tests
 	$(VENV)/bin/pytest --ignore=tests/lab -m 'not slow'
 	@complaints=$$(groff -man -Tutf8 -ww -z $(man_pages) 2>&1); \
 	  [ -z "$$complaints" ] || { echo "$$complaints"; exit 1; }

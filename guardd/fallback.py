@@ -1,7 +1,8 @@
-"""The verdict without the daemon: the hook runs this when nobody answers on the socket.
+"""The verdict without the daemon: the hook runs this when it is not plainly told yes or no.
 
-python3 -I -m guardd.fallback DOMAIN OPERATION, the domain XML on stdin. Exit status 0 allow,
-REFUSED with one line on stderr, anything else: nothing could be judged, the hook decides.
+python3 -I -m guardd.fallback DOMAIN OPERATION; on stdin the daemon's reply, which may be empty, a
+NUL, and the domain XML. Exit status 0 allow, REFUSED with one line on stderr, anything else:
+nothing could be judged, the hook decides.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import sys
 import time
 from dataclasses import replace
 
-from guardd import files, journal, render
+from guardd import files, journal, render, wire
 from guardd.config import Config, parse_config
 from guardd.cpu import PVRMatch, match_pvr
-from guardd.errors import BadConfig, GuardError
+from guardd.errors import BadConfig, BadRequest, GuardError
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.finding import CheckRequest, Operation
@@ -26,10 +27,36 @@ EX_UNAVAILABLE = 69  # sysexits.h
 
 
 def main(domain: str, operation: str) -> int:
-    """Judge the XML on stdin by the kept snapshot, say so in the journal, give the exit status."""
+    """Answer what is on stdin as its reply says, or else by judging alone; give the exit status."""
+    reply, _, xml = sys.stdin.buffer.read().partition(b"\0")
+    status = answered(reply)
+    if status is None:
+        text = xml.decode("utf-8", "surrogateescape")
+        status = judged(CheckRequest(domain=domain, operation=Operation(operation), xml=text))
+    return status
+
+
+def answered(reply: bytes) -> int | None:
+    """Give the exit status that a daemon's reply asks for; None where it is no verdict.
+
+    The hook itself understands only the bytes that this version's daemon writes.
+    """
+    try:
+        parameters = wire.parse_reply(reply)
+    except BadRequest:
+        return None
+    match parameters:
+        case {"refused": False}:
+            return 0
+        case {"refused": True, "line": str(line)}:
+            say(line)
+            return REFUSED
+    return None
+
+
+def judged(request: CheckRequest) -> int:
+    """Judge by the kept snapshot, say so in the journal, give the exit status."""
     start = time.perf_counter_ns()
-    xml = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    request = CheckRequest(domain=domain, operation=Operation(operation), xml=xml)
     config = _config()
     snapshot = kept_host()
     if snapshot is None:
@@ -40,13 +67,18 @@ def main(domain: str, operation: str) -> int:
     verdict = judge(request, snapshot, config.policy, cpu_map)
     verdict = replace(verdict, source=f"no daemon; {verdict.source}")
     if verdict.refused:
-        sys.stderr.write(render.hook_line(verdict) + "\n")
-        sys.stderr.flush()
+        say(render.hook_line(verdict))
     # a journal that does not read must not hold up the answer
     writer = journal.JournalWriter(journal.send_record)
     writer.write(render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000))
     writer.close()
     return REFUSED if verdict.refused else 0
+
+
+def say(line: str) -> None:
+    """Write a line for the person who tried."""
+    sys.stderr.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stderr.flush()
 
 
 def _config() -> Config:

@@ -13,8 +13,9 @@ from guardd.errors import GuardError
 
 HOOKS = Path("/etc/libvirt/hooks")
 MAIN, DROP_IN = "qemu", "qemu.d/50-cpu-guardd"
-MARK = b"libvirt's hook of cpu-guardd"  # stands in our file's second line
-MARK_WITHIN = 256  # bytes
+MARK = b"libvirt's hook of cpu-guardd"  # stands in our program
+ELF = b"\x7fELF"
+MARK_WITHIN = 256  # bytes; of a script, as the hook was once: others may speak of ours further down
 
 
 class State(StrEnum):
@@ -47,11 +48,11 @@ class Place:
 
 
 def program() -> bytes:
-    """Give the hook's text as this version ships it; raises GuardError."""
+    """Give the hook's program as this version ships it; raises GuardError."""
     package = Path(guardd.__file__).resolve().parent
-    checkout = package.parent / "hooks/qemu"
+    checkout = package.parent / "build/hook"
     prefix = Path("/usr/local") if package.is_relative_to("/usr/local") else Path("/usr")
-    for path in (checkout, prefix / "share/cpu-guardd/hook"):
+    for path in (checkout, prefix / "libexec/cpu-guardd/hook"):
         if path.is_file():
             return path.read_bytes()
     raise GuardError("the hook program is missing", hint="reinstall cpu-guardd")
@@ -72,7 +73,7 @@ def _state(path: Path) -> State:
         return State.UNREADABLE  # to who is not root
     except OSError:
         return State.FOREIGN
-    if MARK not in text[:MARK_WITHIN]:
+    if MARK not in (text if text.startswith(ELF) else text[:MARK_WITHIN]):
         return State.FOREIGN
     if not mode & stat.S_IXUSR:
         return State.NOT_EXECUTABLE

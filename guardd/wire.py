@@ -168,7 +168,8 @@ def parse_reply(frame: bytes) -> Mapping[str, Any]:
 
 def _loads(frame: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(frame)
+        # the hook passes on what a guest's XML holds, and that may be no UTF-8
+        message = json.loads(frame.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as exc:
         raise BadRequest(f"message is not JSON: {exc}") from exc
     if not isinstance(message, dict):

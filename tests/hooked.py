@@ -1,6 +1,8 @@
-"""The hook as a program of its own: a copy that looks for its neighbours in a test's folder."""
+"""The hook as a program of its own: one that looks for its neighbours in a test's folder."""
 
-import ast
+import json
+import os
+import re
 import socket
 import subprocess
 import threading
@@ -8,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from queue import Queue
+from tempfile import TemporaryDirectory
 
 from tests.recordings import HOOK
 
@@ -20,15 +24,15 @@ ENVIRONMENT = {
     "LC_ALL": "C",
 }
 SECONDS = 20.0  # far more than any run may take
+CFLAGS = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
+CFLAGS += ["-fno-sanitize-recover=all"]
+_BUILDS = TemporaryDirectory()
 
 
-def constant(name: str) -> object:
-    """Give the value of one of the hook's constants."""
-    for node in ast.parse(SOURCE).body:
-        match node:
-            case ast.Assign(targets=[ast.Name(id=found)], value=value) if found == name:
-                return ast.literal_eval(value)
-    raise KeyError(name)
+def constant(name: str) -> str:
+    """Give the value of one of the hook's constants: a number, or what a string says."""
+    (value,) = re.findall(rf"^#define {name} (.*?)(?: /\*.*)?$", SOURCE, re.MULTILINE)
+    return str(json.loads(value))
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Hook:
-    """A copy of the hook in *folder*, where its socket, its word file and its journal are too."""
+    """A hook in *folder*, where its socket, its word file and its journal are too."""
 
     folder: Path
 
@@ -62,29 +66,12 @@ class Hook:
         """Where it looks for journald."""
         return self.folder / "journal"
 
-    def install(self, *, fallback: str = "/bin/false", **changes: str) -> Path:
-        """Write the copy: *fallback* judges alone; *changes* are other constants, as source."""
-        lines = {
-            "SOCKET": repr(str(self.socket)),
-            "ON_UNAVAILABLE": repr(str(self.on_unavailable)),
-            "JOURNAL": repr(str(self.journal)),
-            **changes,
-        }
-        text = SOURCE
-        for name, value in lines.items():
-            (line,) = [line for line in text.splitlines() if line.startswith(f"{name} = ")]
-            text = text.replace(line, f"{name} = {value}")
-        # whoever runs the tests is root to it
-        for old, new in (
-            ('sys.executable, "-I", "-m", "guardd.fallback"', repr(fallback)),
-            ("posix.geteuid()", "0"),
-        ):
-            assert 1 == text.count(old)
-            text = text.replace(old, new)
-        path = self.folder / "qemu"
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o755)
-        return path
+    def install(self, *, fallback: str = "/bin/false", **changes: float) -> Path:
+        """Put it there: *fallback* judges alone, *changes* are other constants of its source."""
+        program = self.folder / "qemu"
+        program.unlink(missing_ok=True)
+        program.symlink_to(built("", fallback, tuple(changes.items())))
+        return program
 
     def run(
         self,
@@ -102,7 +89,7 @@ class Hook:
             check=False,
             timeout=SECONDS,
             env=ENVIRONMENT,
-            cwd="/",
+            cwd=self.folder,
         )
         return Outcome(
             done.returncode,
@@ -110,6 +97,25 @@ class Hook:
             done.stderr.decode(),
             time.monotonic() - start,
         )
+
+
+@cache
+def built(
+    folder: str = "", fallback: str = "/bin/false", changes: tuple[tuple[str, float], ...] = ()
+) -> Path:
+    """Build a hook that looks for its neighbours in *folder*, "" for the one where it is run."""
+    defined = {
+        "SOCKET": json.dumps(f"{folder}guard.sock"),
+        "ON_UNAVAILABLE": json.dumps(f"{folder}on_unavailable"),
+        "JOURNAL": json.dumps(f"{folder}journal"),
+        "FALLBACK": json.dumps(fallback),
+        "ROOT_UID": os.geteuid(),
+        **dict(changes),
+    }
+    path = Path(_BUILDS.name) / f"hook-{built.cache_info().misses}"
+    words = [f"-D{name}={value}" for name, value in defined.items()]
+    subprocess.run(["cc", *CFLAGS, *words, "-o", path, HOOK], check=True, timeout=SECONDS)
+    return path
 
 
 def read_frame(connection: socket.socket) -> bytes:

@@ -13,7 +13,7 @@ from guardd.facts.snapshot import HostSnapshot
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
-HOOK = ROOT / "hooks" / "qemu"
+HOOK = ROOT / "hooks" / "qemu.c"
 
 
 def recorded(name: str) -> str:

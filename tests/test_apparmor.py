@@ -105,12 +105,12 @@ def rules(profile: Path) -> Any:  # noqa: ANN401 (AppArmor's library has no type
 @pytest.mark.parametrize(
     ("path", "permissions", "execute"),
     [
-        (HOOKS / MAIN, "r", "ix"),
-        (HOOKS / DROP_IN, "r", "ix"),
+        (HOOKS / MAIN, "mr", "ix"),
+        (HOOKS / DROP_IN, "mr", "ix"),
+        ("/usr/lib/x86_64-linux-gnu/libc.so.6", "mr", None),
         (wire.SOCKET_PATH, "rw", None),
         ("/usr/bin/python3.11", None, "PUx"),  # the fallback; its own profile, or none
         ("/usr/lib/python3/dist-packages/guardd/fallback.py", "r", None),
-        ("/usr/lib/python3.11/lib-dynload/_json.cpython-311-x86_64-linux-gnu.so", "mr", None),
         (files.CONFIG_DIRECTORY / files.CONFIG, "r", None),
         (files.STATE_DIRECTORY / files.SNAPSHOT, "r", None),
         (files.STATE_DIRECTORY / files.ON_UNAVAILABLE, "r", None),

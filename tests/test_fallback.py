@@ -57,13 +57,18 @@ class Place:
         return self.folder / "state"
 
     def run(
-        self, xml: str | bytes, *words: str, name: str = "web1", operation: str = "prepare"
+        self,
+        xml: str | bytes,
+        *words: str,
+        name: str = "web1",
+        operation: str = "prepare",
+        reply: bytes = b"",
     ) -> tuple[int, str, str]:
         """Run the program; give status, stdout and stderr."""
         arguments = words or (name, operation)
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, str(self.folder), str(DATA), *arguments],
-            input=xml if isinstance(xml, bytes) else xml.encode(),
+            input=reply + b"\0" + (xml if isinstance(xml, bytes) else xml.encode()),
             cwd=ROOT,
             capture_output=True,
             check=False,
@@ -184,3 +189,20 @@ def test_an_unreadable_guest(xml: bytes, answer: Answer, expected: int, place: P
 def test_wrong_arguments(words: tuple[str, ...], place: Place) -> None:
     """Neither allowed nor refused: whatever this is, it is no verdict."""
     assert place.run("", *words)[0] not in (0, REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "said"),
+    [
+        (b'{ "parameters": {"line": "", "refused": false} }', 0, ""),
+        (b'{ "parameters": {"line": "no: \\u001b", "refused": true} }', REFUSED, "no: \x1b\n"),
+        (b'{"parameters":{"refused":1,"line":"no"}}', 0, ""),
+        (b'{"parameters":{"refused":true}}', 0, ""),
+        (b'{"error":"io.cpuguardd.Guard.Internal","parameters":{}}', 0, ""),
+        (b"\xff", 0, ""),
+    ],
+)
+def test_a_reply(reply: bytes, status: int, said: str, place: Place) -> None:
+    """A verdict in another spelling is the verdict; what is none leaves it to judge alone."""
+    assert (status, "", said) == place.run(domain(cpu("Nehalem")), reply=reply)
+    assert (place.folder / "record").exists() == (b"line" not in reply or b":1" in reply)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recordings import HOOK, ROOT
+from tests.recordings import ROOT
 
 PACKAGE = ROOT / "guardd"
 
@@ -147,24 +147,6 @@ def test_each_package_has_one_door(path: Path) -> None:
     foreign = {package for package, room in DOORS.items() if room != room_of(path)}
 
     assert set() == tops & foreign
-
-
-def test_the_hook_imports_c_modules_only() -> None:
-    """Every import at module level costs each start of each guest its time."""
-    body = ast.parse(HOOK.read_text(encoding="utf-8")).body
-    names = {
-        name
-        for node in body
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
-
-    assert {"_json", "_socket", "posix", "sys", "time"} == names
 
 
 def test_the_pure_floors_run_without_libvirt_and_systemd() -> None:

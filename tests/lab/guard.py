@@ -24,6 +24,7 @@ def build_package() -> Path:
 
 def install(host: Host, package: Path) -> None:
     """Install *package* with what Debian's installer does, and wait until the host is known."""
+    host.shell("rm -f /root/cpu-guardd_*.deb")
     host.push(package, "/root/")
     host.run("dpkg", "--install", f"/root/{package.name}", timeout=300)
     configure(host, "")

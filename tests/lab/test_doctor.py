@@ -10,7 +10,7 @@ from tests.lab import guard
 from tests.lab.host import Host
 
 SNAPSHOT = "/var/lib/cpu-guardd/snapshot.json"
-SHIPPED = "/usr/share/cpu-guardd/hook"
+SHIPPED = "/usr/libexec/cpu-guardd/hook"
 
 
 @dataclass(frozen=True)

@@ -130,11 +130,12 @@ def test_build(tmp_path: Path) -> None:
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "dist", "__pycache__"))
     flags = " ".join(["--nodeps", *stand_ins()])
     run("make", "-C", tree, "rpm", f"RPMBUILD_FLAGS={flags}")
-    packages = sorted(path for path in (tree / "dist").iterdir() if "noarch" in path.name)
-    ours, selinux = (run("rpm", "-qpl", path).splitlines() for path in packages)
-    requires = run("rpm", "-qp", "--requires", packages[0])
+    (package,) = (tree / "dist").glob(f"cpu-guardd-{guardd.__version__}-*.[!s]*.rpm")
+    (policy,) = (tree / "dist").glob("cpu-guardd-selinux-*.noarch.rpm")
+    ours, selinux = (run("rpm", "-qpl", path).splitlines() for path in (package, policy))
+    requires = run("rpm", "-qp", "--requires", package)
 
-    assert ["/etc/cpu-guardd/guardd.toml"] == run("rpm", "-qpc", packages[0]).split()
-    assert "/usr/share/cpu-guardd/hook" in ours
+    assert ["/etc/cpu-guardd/guardd.toml"] == run("rpm", "-qpc", package).split()
+    assert "/usr/libexec/cpu-guardd/hook" in ours
     assert "/usr/share/selinux/packages/targeted/cpu_guardd.pp.bz2" in selinux
     assert "if selinux-policy-targeted)" in requires

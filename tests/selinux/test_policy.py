@@ -190,7 +190,7 @@ def test_not_allowed(policy: Policy, source: str, target: str, permission: str) 
         ("/etc/libvirt/hooks/qemu.d/10-other", "virt_hook_t"),
         ("/etc/libvirt/hooks/qemu.d/50-cpu-guardd", "cpu_guardd_hook_exec_t"),
         ("/etc/libvirt/hooks/qemu.d/.cpu-guardd-a1b2", "cpu_guardd_hook_exec_t"),
-        ("/usr/share/cpu-guardd/hook", "cpu_guardd_hook_exec_t"),
+        ("/usr/libexec/cpu-guardd/hook", "cpu_guardd_hook_exec_t"),
         ("/usr/sbin/cpu-guardd", "cpu_guardd_exec_t"),
         ("/usr/bin/cpu-guardd", "cpu_guardd_exec_t"),
         ("/usr/bin/cpu-guardctl", "bin_t"),

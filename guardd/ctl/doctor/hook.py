@@ -23,8 +23,8 @@ INSTALL = "cpu-guardctl hook install"
 RELOAD = "systemctl reload cpu-guardd"
 NEEDS_ROOT = "only root can tell"
 
-HOOK_SECONDS = 1.0  # DAEMON_SECONDS of hooks/qemu
-FALLBACK_SECONDS = 4.0  # FALLBACK_SECONDS of hooks/qemu
+HOOK_SECONDS = 1.0  # DAEMON_SECONDS of hooks/qemu.c
+FALLBACK_SECONDS = 4.0  # FALLBACK_SECONDS of hooks/qemu.c
 ALL_SECONDS = 10.0  # for the hook with its fallback, on a slow day
 
 
