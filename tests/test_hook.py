@@ -19,6 +19,7 @@ from guardd.journal import Kind
 from guardd.judge.finding import Operation
 from guardd.server import has_left
 from tests.hooked import (
+    CFLAGS,
     ENVIRONMENT,
     SECONDS,
     SOURCE,
@@ -30,6 +31,7 @@ from tests.hooked import (
 )
 from tests.recordings import ROOT
 
+HOOK_LINES = ROOT / "tests/hook_lines.c"
 ALLOWED = wire.format_reply({"refused": False, "line": "cpu-guardd: web1 fits", "verdict": {}})
 LINE = "cpu-guardd[missing-feature]: web1 needs avx; this host lacks it; see: cpu-guardctl"
 REFUSED = wire.format_reply({"refused": True, "line": LINE, "verdict": {}})
@@ -236,6 +238,16 @@ def test_strange_lines(name: str, hook: Hook) -> None:
         assert UNJUDGED == hook.run()
     with answering(hook.socket, reply(text + b"\0")):
         assert UNJUDGED == hook.run()
+
+
+def test_any_line(tmp_path: Path) -> None:
+    """Whatever stands there: no byte beyond its end is read, and only UTF-8 is ever printed."""
+    program = tmp_path / "hook_lines"
+    subprocess.run(["cc", *CFLAGS, "-o", program, HOOK_LINES], check=True, timeout=SECONDS)
+    done = subprocess.run([program, "200000", "7"], capture_output=True, text=True, check=False)
+
+    assert ("", 0) == (done.stderr, done.returncode)
+    assert 20_000 < int(done.stdout) < 180_000
 
 
 BROKEN: dict[str, Talk] = {
