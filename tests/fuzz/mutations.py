@@ -61,8 +61,9 @@ def _change_element(element: Any, elements: list[Any], random: Random) -> None: 
             case 0 if parent is not None:
                 parent.remove(element)
             case 1 if parent is not None:
-                for _ in range(random.choice((1, 1, 2, MANY))):
-                    parent.append(etree.fromstring(etree.tostring(element, with_tail=False)))
+                text = etree.tostring(element, with_tail=False)
+                for _ in range(min(random.choice((1, 1, 2, MANY)), LONGEST // len(text) + 1)):
+                    parent.append(etree.fromstring(text))
             case 2:
                 element.tag = random.choice(XML_WORDS)
             case 3:

@@ -1,4 +1,4 @@
-"""A short run of each target: what `make fuzz` does for long. A seed that fails says which input."""
+"""A short run of each target: what `make fuzz` does for long. The number stands for the input."""
 
 from random import Random
 
