@@ -171,6 +171,7 @@ RUNS = 500000
 JOBS = 2
 fuzz: $(FUZZ_VENV)/installed
 	nice $(FUZZ_VENV)/bin/python -m tests.fuzz --runs $(RUNS) --jobs $(JOBS)
+	nice $(FUZZ_VENV)/bin/python -m tests.fuzz.hook $(RUNS)
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo
