@@ -5,6 +5,8 @@ DESTDIR ?=
 SYSCONFDIR = /etc
 PYTHON = /usr/bin/python3
 VENV = .venv
+FUZZ_VENV = .venv-fuzz
+ATHERIS = 3.0.0
 
 version := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' guardd/__init__.py)
 
@@ -49,12 +51,13 @@ TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils se
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
-  deb rpm check test demo deps clean
+  deb rpm check test fuzz demo deps clean
 
 help:
 	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
 	@echo 'make check      format, lint, types, unit tests, man pages'
 	@echo 'make test       deps, check, and the tests on the hosts of the lab (as root)'
+	@echo 'make fuzz       give what reads strangers'\'' input a million strange inputs (20 minutes)'
 	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
 	@echo 'make deb        build the Debian package into dist/'
 	@echo 'make rpm        build the RPM packages into dist/ (Fedora)'
@@ -170,6 +173,13 @@ test: deps
 	$(VENV)/bin/pytest tests/lab tests/powerpc tests/selinux tests/rpm tests/test_apparmor.py \
 	  tests/ctl/test_report_browser.py
 
+# RUNS: inputs for the wire and for domain XML each, a tenth of them for the rest. JOBS: at a time.
+RUNS = 500000
+JOBS = 2
+fuzz: $(FUZZ_VENV)/installed
+	nice $(FUZZ_VENV)/bin/python -m tests.fuzz --runs $(RUNS) --jobs $(JOBS)
+	nice $(FUZZ_VENV)/bin/python -m tests.fuzz.hook $(RUNS)
+
 demo: deps
 	$(PYTHON) -m tests.lab.demo
 
@@ -191,6 +201,13 @@ deps:
 $(VENV)/installed: requirements-dev.txt $(realpath $(PYTHON))
 	$(PYTHON) -m venv --clear --system-site-packages $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+# No part of the other one: its wheels are not for every Python.
+$(FUZZ_VENV)/installed: requirements-dev.txt $(realpath $(PYTHON))
+	$(PYTHON) -m venv --clear --system-site-packages $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
+	  atheris==$(ATHERIS)
 	touch $@
 
 clean:

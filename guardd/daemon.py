@@ -64,11 +64,17 @@ class State:
 class Daemon:
     """One running cpu-guardd."""
 
-    def __init__(self, state: State, config_directory: Path, state_directory: Path) -> None:
+    def __init__(
+        self,
+        state: State,
+        config_directory: Path,
+        state_directory: Path,
+        writer: JournalWriter | None = None,
+    ) -> None:
         self.state = state
         self._config_directory = config_directory
         self._state_directory = state_directory
-        self._journal = JournalWriter()
+        self._journal = writer or JournalWriter()
         self._asked = Asked()
         self._calls = Calls()
         self._watcher: Watcher | None = None

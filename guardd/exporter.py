@@ -13,7 +13,7 @@ import sys
 import click
 
 from guardd import journal, wire
-from guardd.ctl.client import call
+from guardd.ctl.client import call, understood
 from guardd.errors import BadConfig, BadRequest, DaemonUnreachable, GuardError
 from guardd.scrape import IDLE_SECONDS, ScrapeServer
 
@@ -42,11 +42,13 @@ class Exporter:
 
         try:
             numbers = call("GetMetrics", {}, self._path, seconds=ASK_SECONDS)
+            with understood():
+                page = exposition(numbers)
         except (DaemonUnreachable, BadRequest) as exc:
             self._say(str(exc))
             return exposition(None)
         self._say("")
-        return exposition(numbers)
+        return page
 
     def _say(self, problem: str) -> None:
         if problem and problem != self._problem:

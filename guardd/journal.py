@@ -15,11 +15,13 @@ from typing import Any, cast
 from uuid import UUID
 
 from guardd.judge.finding import Decision
+from guardd.render import FIELD_LENGTH, printable
 from systemd import daemon as systemd_daemon
 from systemd import journal as systemd_journal
 
 QUEUE_LENGTH = 4096  # records; journald is slower than this for longer only when it is in trouble
 FLUSH_SECONDS = 2.0
+LONGEST = 4096  # of a line
 SYSLOG_IDENTIFIER = "cpu-guardd"
 SERVICE = "cpu-guardd.service"
 VERDICT = "verdict"
@@ -90,8 +92,13 @@ class JournalWriter:
             self._dropped += 1
 
     def say(self, kind: str, priority: str, message: str, **fields: str) -> None:
-        """Queue a record with MESSAGE, MESSAGE_ID, PRIORITY and further *fields*."""
-        self.write({"MESSAGE": message, "MESSAGE_ID": kind, "PRIORITY": priority, **fields})
+        """Queue a record with MESSAGE, MESSAGE_ID, PRIORITY and further *fields*.
+
+        Each becomes one line that can be printed, GUARDD_REPORT lines: what they quote,
+        somebody else wrote.
+        """
+        words = {name: _shown(name, text) for name, text in {"MESSAGE": message, **fields}.items()}
+        self.write({**words, "MESSAGE_ID": kind, "PRIORITY": priority})
 
     def close(self) -> None:
         """Write what is queued, for at most `flush_seconds` where it does not go through."""
@@ -116,6 +123,11 @@ class JournalWriter:
             self._dropped += 1
             return False
         return True
+
+
+def _shown(name: str, text: str) -> str:
+    lines = text.split("\n") if name == "GUARDD_REPORT" else [text]
+    return "\n".join(printable(line, LONGEST) for line in lines)
 
 
 def newest_verdict(guest: str | None, *, directory: Path | None = None) -> dict[str, str] | None:
@@ -274,6 +286,7 @@ def _narrow(reader: systemd_journal.Reader, guest: str | None, since: dt.datetim
 
 
 def _match_guest(reader: systemd_journal.Reader, guest: str) -> None:
+    guest = printable(guest, FIELD_LENGTH)  # as records have it
     reader.add_match(GUARDD_DOMAIN=guest)
     reader.add_disjunction()
     reader.add_match(GUARDD_DOMAIN_UUID=guest)

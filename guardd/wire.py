@@ -30,6 +30,9 @@ SOCKET_PATH = "/run/cpu-guardd/guard.sock"
 # a domain XML at its limit, and as much again for what JSON makes of quotes and line ends
 MAX_FRAME = 2 * MAX_XML
 
+# of a guest: libvirt's files are called by it, so 250 bytes are the most; the daemon keeps 10,000
+MAX_NAME = 1024
+
 DESCRIPTION = """\
 # Asks whether this host can honour a guest's CPU.
 interface io.cpuguardd.Guard
@@ -204,6 +207,8 @@ def request_from(parameters: Mapping[str, Any]) -> CheckRequest:
         if not isinstance(value, str):
             raise BadRequest(f"parameter '{name}' must be a string")
         words[name] = value
+    if len(words["domain"]) > MAX_NAME:
+        raise BadRequest(f"parameter 'domain' has more than {MAX_NAME} characters")
     if words["operation"] not in list(Operation):
         raise BadRequest(f"parameter 'operation' must be one of {', '.join(Operation)}")
     return CheckRequest(

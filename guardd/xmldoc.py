@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from lxml import etree
@@ -26,6 +27,23 @@ __all__ = [
 # libvirt's own limit on a string over RPC is 4 MiB (REMOTE_STRING_MAX); four times that leaves room
 MAX_XML = 16 << 20
 
+# libxml2 takes up to 200 bytes for a "<" or "=", so this is some 100 MB; a guest with 1000 disks
+# has 100,000
+MAX_MARKS = 1 << 19
+# libxml2 before 2.12 holds each attribute of an element against all others of it, and looks for a
+# prefix in one namespace after the other
+MAX_ATTRIBUTES = 1024
+MAX_NAMESPACES = 1024
+SMALL = 32 << 10  # bytes, in which the worst takes some 20 ms: most guests need no closer look
+
+# a tag that has room for more than MAX_ATTRIBUTES, with the text up to the next one
+_LONG_TAG = re.compile(rb"<[^<]{%d,}" % (4 * MAX_ATTRIBUTES))
+_ATTRIBUTE = re.compile(rb"=[ \t\r\n]*[\"']")
+# what may stand before the first element, without what it takes to begin a DTD; stricter than XML
+_PROLOG = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|<\?[^<>?]*\?>|<!--(?:[^-]++|-[^-])*+-->)*+<[^!?]"
+)
+
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
     # control characters cannot stand in XML 1.0: libvirt drops them when it formats
@@ -37,7 +55,8 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
     """Parse *text* and return its root element, without comments and processing instructions.
 
     *what* names the document in errors. Raises MalformedXML for anything that is not UTF-8 or not
-    well formed, holds a DTD, is nested or long beyond libxml2's limits, or exceeds MAX_XML bytes.
+    well formed, holds a DTD, is nested or long beyond libxml2's limits, or exceeds MAX_XML bytes or
+    one of the limits above.
     """
     try:
         data = text.encode("utf-8") if isinstance(text, str) else text
@@ -46,6 +65,8 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
         raise MalformedXML(f"{what} is not UTF-8") from exc
     if len(data) > MAX_XML:
         raise MalformedXML(f"{what} has {len(data)} bytes, more than the {MAX_XML} that are read")
+    if problem := _danger(data):
+        raise MalformedXML(f"{what} {problem}")
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -59,9 +80,25 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as exc:
         raise MalformedXML(f"{what} is not well-formed XML: {exc.msg}") from exc
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise MalformedXML(f"{what} has a DTD, which is not read")
     return root
+
+
+def _danger(data: bytes) -> str:
+    """Say what libxml2 must not be given, "" for nothing: it takes its time, or does not mind."""
+    if b"\0" in data:
+        return "is not well-formed XML: it has a NUL"  # libxml2 stops reading there
+    # seconds for 40 kB of attribute lists; later than at the root's start tag no DTD can begin
+    if b"<!DOCTYPE" in data and not _PROLOG.match(data):
+        return "has a DTD, which is not read"
+    if len(data) <= SMALL:
+        return ""
+    if data.count(b"=") + data.count(b"<") > MAX_MARKS:
+        return f"has more than {MAX_MARKS} elements and attributes"
+    if data.count(b"xmlns") > MAX_NAMESPACES:
+        return f"has more than {MAX_NAMESPACES} namespaces"
+    if any(len(_ATTRIBUTE.findall(tag)) > MAX_ATTRIBUTES for tag in _LONG_TAG.findall(data)):
+        return f"has an element with more than {MAX_ATTRIBUTES} attributes"
+    return ""
 
 
 def format_xml(element: Element) -> str:

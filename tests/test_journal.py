@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import Queue
 
@@ -157,3 +157,66 @@ os._exit(0)
     )
 
     assert (f"['{path}']\n", "") == (done.stdout, done.stderr)
+
+
+FORGED = "web1\nPRIORITY=7\nGUARDD_REFUSED=no\x1b[2J\x9b1m\u202e\x00\udcff"
+
+
+def datagrams(path: Path, write: Callable[[], object]) -> list[dict[bytes, bytes]]:
+    """Have *write* write to a journal's socket; give what arrives, read as journald does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(str(path))
+        journald.settimeout(SECONDS)
+        write()
+        return [fields_of(journald.recv(1 << 20))]
+
+
+def fields_of(record: bytes) -> dict[bytes, bytes]:
+    """Read systemd's journal export format: "NAME=text", or a name, a length and any bytes."""
+    found = {}
+    while record:
+        line, _, record = record.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            size = int.from_bytes(record[:8], "little")
+            value, record = record[8 : 8 + size], record[9 + size :]
+        assert name not in found
+        found[name] = value
+    return found
+
+
+PROGRAM = """
+import ctypes, os, sys
+# the C library that writes to the journal has its path built in: a mount of our own has another
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18
+libc = ctypes.CDLL(None, use_errno=True)
+os.makedirs("/run/systemd/journal", exist_ok=True)
+assert libc.unshare(CLONE_NEWNS) == 0
+assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
+assert libc.mount(sys.argv[1].encode(), b"/run/systemd/journal", None, MS_BIND, None) == 0
+from guardd.journal import JournalWriter, Kind, Priority
+from tests.test_journal import FORGED
+writer = JournalWriter()
+writer.say(Kind.UNASKED, Priority.WARNING, FORGED, GUARDD_DOMAIN=FORGED, GUARDD_REPORT=FORGED)
+writer.close()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_no_field_is_forged(tmp_path: Path) -> None:
+    """The bytes that journald gets: a name with lines in it stays within its own field."""
+
+    def write() -> None:
+        subprocess.run([sys.executable, "-c", PROGRAM, tmp_path], cwd=ROOT, check=True)
+
+    (record,) = datagrams(tmp_path / "socket", write)
+
+    assert {
+        *(b"MESSAGE", b"MESSAGE_ID", b"PRIORITY"),
+        *(b"GUARDD_DOMAIN", b"GUARDD_REPORT", b"SYSLOG_IDENTIFIER"),
+    } == set(record)
+    assert (b"4", Kind.UNASKED.encode()) == (record[b"PRIORITY"], record[b"MESSAGE_ID"])
+    assert record[b"MESSAGE"] == record[b"GUARDD_DOMAIN"]
+    assert all(line.isprintable() for name in record for line in record[name].decode().split("\n"))
+    assert b"web1\\nPRIORITY=7" in record[b"GUARDD_DOMAIN"]
+    assert 3 == len(record[b"GUARDD_REPORT"].splitlines())

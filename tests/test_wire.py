@@ -297,3 +297,12 @@ def test_the_service_description() -> None:
         "org.varlink.service",
         "io.cpuguardd.Guard",
     ]
+
+
+def test_a_name_too_long() -> None:
+    """The names of many guests are kept, and nobody who may ask shall fill the memory with them."""
+    name = "x" * wire.MAX_NAME
+
+    assert name == wire.request_from({**CHECK, "domain": name}).domain
+    with pytest.raises(BadRequest, match="parameter 'domain' has more than 1024 characters"):
+        wire.request_from({**CHECK, "domain": name + "x"})

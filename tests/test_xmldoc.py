@@ -3,12 +3,32 @@
 import pytest
 
 from guardd.errors import MalformedXML
-from guardd.xmldoc import MAX_XML, escape, parse_xml, string_value
+from guardd.xmldoc import (
+    MAX_ATTRIBUTES,
+    MAX_MARKS,
+    MAX_NAMESPACES,
+    MAX_XML,
+    escape,
+    parse_xml,
+    string_value,
+)
 
 LAUGHS = """<?xml version="1.0"?>
 <!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY a "&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;">
 <!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]>
 <domain><name>&c;</name></domain>"""
+DEFAULTS = " ".join(f"a{n} CDATA 'x'" for n in range(10_000))
+ATTRIBUTE_LIST = f"<!ATTLIST a {DEFAULTS}>"  # keeps libxml2 2.9 busy for minutes
+QUADRATIC = f"<!ENTITY x '{'x' * 100_000}'>"
+XI = "xmlns:xi='http://www.w3.org/2001/XInclude'"
+
+
+def attributes(number: int) -> str:
+    return " ".join(f"a{n}=''" for n in range(number))
+
+
+def namespaces(number: int) -> str:
+    return " ".join(f"xmlns:a{n}='u'" for n in range(number))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +46,29 @@ LAUGHS = """<?xml version="1.0"?>
         pytest.param("<a>\x00</a>", "is not well-formed XML", id="NUL"),
         pytest.param("<a>\x1b[31m</a>", "is not well-formed XML", id="escape character"),
         pytest.param("<!DOCTYPE a><a/>", "has a DTD", id="empty DTD"),
-        pytest.param(LAUGHS, "is not well-formed XML", id="billion laughs"),
+        pytest.param("<a/>\x00<b/>", "has a NUL", id="NUL after the document"),
+        pytest.param(LAUGHS, "has a DTD", id="billion laughs"),
+        pytest.param(
+            f"<!DOCTYPE a [{QUADRATIC}]><a>{'&x;' * 100_000}</a>", "has a DTD", id="one long entity"
+        ),
+        pytest.param(
+            f"<!DOCTYPE a [{QUADRATIC}]><a b='{'&x;' * 100_000}'/>",
+            "has a DTD",
+            id="one long entity, in an attribute",
+        ),
+        pytest.param(
+            f"<!DOCTYPE a [{ATTRIBUTE_LIST}]><a/>", "has a DTD", id="list of attributes in a DTD"
+        ),
+        pytest.param(
+            f"<?xml version='1.0'><!-- <a> --><!DOCTYPE a [{ATTRIBUTE_LIST}]><a/>",
+            "has a DTD",
+            id="list of attributes behind what looks like an element",
+        ),
+        pytest.param(
+            "<!DOCTYPE a [<!ENTITY % x SYSTEM 'file:///etc/passwd'> %x;]><a/>",
+            "has a DTD",
+            id="external parameter entity",
+        ),
         pytest.param(
             '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
             "has a DTD",
@@ -36,6 +78,12 @@ LAUGHS = """<?xml version="1.0"?>
             '<!DOCTYPE a SYSTEM "http://192.0.2.1/a.dtd"><a/>', "has a DTD", id="external DTD"
         ),
         pytest.param("<a>" * 300 + "</a>" * 300, "is not well-formed XML", id="deep nesting"),
+        pytest.param("<a>" * 100_000, "is not well-formed XML", id="deeper nesting"),
+        pytest.param("<a>" + "<b/>" * MAX_MARKS + "</a>", "elements and attributes", id="many"),
+        pytest.param(
+            f"<a {attributes(8 * MAX_ATTRIBUTES)}/>", "an element with", id="wide element"
+        ),
+        pytest.param(f"<a {namespaces(4 * MAX_NAMESPACES)}/>", "namespaces", id="many namespaces"),
         pytest.param("<a>\udcff</a>", "is not UTF-8", id="byte that the hook could not decode"),
         pytest.param(b"<a>\xff</a>", "is not UTF-8", id="invalid UTF-8"),
         pytest.param(b"<a>\xed\xa0\x80</a>", "is not UTF-8", id="surrogate as UTF-8"),
@@ -58,9 +106,36 @@ def test_refused(text: str | bytes, problem: str) -> None:
 
 def test_a_document_in_many_pieces_may_be_long() -> None:
     """A guest with thousands of devices is no attack: 10 MB of elements are read."""
-    text = "<domain>" + "<disk type='file'/>" * 530_000 + "</domain>"
+    disk = f"<disk {attributes(2)} file='{'x' * 80}'/>"
+    text = f"<domain>{disk * 100_000}</domain>"
 
-    assert 530_000 == len(parse_xml(text))
+    assert 100_000 == len(parse_xml(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"<a {attributes(500)}/>", id="attributes"),
+        pytest.param(f"<a {attributes(500)}>{'x' * 100_000}<b/></a>", id="in a long document"),
+        pytest.param(f"<a>{'b=c ' * 100_000}</a>", id="a text that looks like attributes"),
+        pytest.param(f"<a {namespaces(500)}>{'x' * 100_000}</a>", id="namespaces"),
+        pytest.param("<a><![CDATA[<!DOCTYPE html>]]></a>", id="a web page in CDATA"),
+        pytest.param(
+            "\ufeff<?xml version='1.0'?>\n<!-- a-b --><?c?> <a><!-- <!DOCTYPE --></a>",
+            id="a comment on DTDs",
+        ),
+    ],
+)
+def test_no_false_alarm(text: str) -> None:
+    """What is unusual, and costs nothing, is read."""
+    assert "a" == parse_xml(text).tag
+
+
+def test_included_files_are_not_looked_at() -> None:
+    """XInclude is an element like any other."""
+    root = parse_xml(f"<a {XI}><xi:include href='file:///etc/passwd' parse='text'/></a>")
+
+    assert "" == string_value(root)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from guardd import wire
@@ -39,3 +40,13 @@ def call(
         problem = f"the daemon does not answer on {path}: {exc.strerror or exc}"
         raise DaemonUnreachable(problem, hint=hint) from exc
     return wire.parse_reply(reply[:-1])
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Make of a reply that is not as the interface says, where it is read, a BadRequest."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        hint = "it may be of another version: systemctl restart cpu-guardd"
+        raise BadRequest(f"the daemon's reply is not understood: {exc!r}", hint=hint) from exc

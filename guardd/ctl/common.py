@@ -19,8 +19,12 @@ from guardd.cpu.definition import Arch
 from guardd.errors import DaemonUnreachable, GuardError, IncompatibleCPUs, UnsupportedArch
 from guardd.judge.finding import Decision
 from guardd.probe.cpu_map import DIRECTORY, read_cpu_map
+from guardd.render import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+LONGEST = 4096  # of an error
 
 
 class Exit(IntEnum):
@@ -157,9 +161,9 @@ def shown_errors(command: Command) -> Command:
         try:
             return command(*args, **kwargs)
         except GuardError as exc:
-            click.echo(f"error: {exc}", err=True)
+            click.echo(f"error: {printable(str(exc), LONGEST)}", err=True)
             if exc.hint:
-                click.echo(f"hint: {exc.hint}", err=True)
+                click.echo(f"hint: {printable(exc.hint, LONGEST)}", err=True)
             sys.exit(_exit_for(exc))
 
     return run  # type: ignore[return-value]

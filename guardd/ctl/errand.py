@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from rich.console import Console
 
+from guardd.ctl.terminal import signs
 from guardd.errors import GuardError, Unreachable
 
 STEP_SECONDS = 10.0  # for one step of an errand, as connecting or asking
@@ -74,7 +75,7 @@ def run_errands(works: Sequence[Work[Result]], doing: str) -> list[Result | Guar
     for errand in errands:
         errand.start()
     until = time.monotonic() + QUIET_SECONDS
-    console = Console(stderr=True)
+    console = Console(file=signs())
     outcomes: list[Result | GuardError] = []
     with ExitStack() as stack:
         is_quick = all(errand.wait(max(0.0, until - time.monotonic())) for errand in errands)

@@ -71,7 +71,14 @@ def _fresh_snapshot() -> HostSnapshot:
 
 def is_file(guest: str) -> bool:
     """Whether *guest*, as typed, is a file's name and not a guest's; "-" is standard input."""
-    return guest == STDIN or "/" in guest or Path(guest).is_file()
+    return guest == STDIN or "/" in guest or _is_there(Path(guest))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for any file
+        return False
 
 
 def file_text(name: str) -> str:
@@ -104,7 +111,7 @@ def _text(guest: str, read: Callable[[Connection, str], str]) -> str:
             return read(connection, guest)
     except LibvirtFailed as exc:
         definition = DEFINITIONS / f"{guest}.xml"
-        if Path(guest).name == guest and definition.is_file():
+        if Path(guest).name == guest and _is_there(definition):
             return _read(definition)
         hint = "see `virsh list --all`; a file is taken when its name has a '/' or it exists here"
         raise LibvirtFailed(str(exc), hint=hint) from exc

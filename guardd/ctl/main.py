@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 
 import click
@@ -26,6 +25,7 @@ from guardd.ctl.preflight import preflight
 from guardd.ctl.replay import replay
 from guardd.ctl.report import report
 from guardd.ctl.status import status
+from guardd.ctl.terminal import guard
 from guardd.ctl.update import update
 
 COMMANDS = (
@@ -60,10 +60,7 @@ def main() -> None:
 
     Exit status: 0 compatible, 1 incompatible, 2 usage, 3 cannot tell, 69 no daemon.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # a guest's name may hold what this terminal has no letter for
-            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
 
 
 for command in COMMANDS:

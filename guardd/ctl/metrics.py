@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from guardd import files, wire
-from guardd.ctl.client import call
+from guardd.ctl.client import call, understood
 from guardd.ctl.common import Exit, shown_errors
 from guardd.errors import CannotWrite, DaemonUnreachable
 
@@ -33,7 +33,9 @@ def metrics(textfile: Path | None, path: str) -> None:
 
     away: DaemonUnreachable | None = None
     try:
-        text = exposition(call("GetMetrics", {}, path)).decode()
+        numbers = call("GetMetrics", {}, path)
+        with understood():
+            text = exposition(numbers).decode()
     except DaemonUnreachable as exc:
         text, away = exposition(None).decode(), exc
     if textfile is None:

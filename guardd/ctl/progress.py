@@ -10,6 +10,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from guardd.ctl.terminal import signs
+
 QUIET_SECONDS = 1.0
 
 Item = TypeVar("Item")
@@ -20,7 +22,7 @@ def progress(items: Iterable[Item], doing: str) -> Iterator[Item]:
     shown = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}: {task.completed}"),
-        console=Console(stderr=True),
+        console=Console(file=signs()),
         transient=True,
         # what is printed meanwhile must not end up on standard error, unless both are the terminal
         redirect_stdout=sys.stdout.isatty(),

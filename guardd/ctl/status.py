@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from guardd import wire
-from guardd.ctl.client import call
+from guardd.ctl.client import call, understood
 from guardd.ctl.common import json_option, print_json, shown_errors, styled
 from guardd.hookfile import describe, places
 from guardd.render import REPORTED_LENGTH, printable
@@ -34,7 +34,9 @@ def status(path: str, *, as_json: bool) -> None:
     if as_json:
         print_json({**answer, "hooks": hooks})
         return
-    lines = [*_lines(answer), *(("Hook", line) for line in describe(places()))]
+    with understood():
+        known = [(label, str(text)) for label, text in _lines(answer)]
+    lines = [*known, *(("Hook", line) for line in describe(places()))]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for label, text in lines:
         title, *more = _wrapped(printable(text, REPORTED_LENGTH), width)

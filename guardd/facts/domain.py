@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from guardd.cpu.attributes import ULLONG_MAX, parse_unsigned
 from guardd.cpu.definition import Arch, CPUDef, CPUType
 from guardd.cpu.edit import edit_cpu
 from guardd.cpu.xml import cpu_from_element
@@ -98,8 +99,7 @@ def _stamp(domain: Element) -> tuple[Stamp | None, str]:
 
 def _tsc_frequency(domain: Element) -> int | None:
     timer = domain.find("clock/timer[@name='tsc']")
-    text = "" if timer is None else timer.get("frequency", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    return None if timer is None else parse_unsigned(timer.get("frequency", ""), ULLONG_MAX)
 
 
 def _wanted_mode(domain: Element) -> str:

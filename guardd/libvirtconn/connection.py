@@ -27,13 +27,16 @@ Connection: TypeAlias = libvirt.virConnect
 def translated(doing: str) -> Iterator[None]:
     """Turn libvirt's error into a LibvirtFailed that says what was being done.
 
-    LibvirtRefused where only rights are missing.
+    LibvirtRefused where only rights are missing. What libvirt cannot even be asked is the same:
+    a name that is not UTF-8, a number that is too large for it.
     """
     try:
         yield
     except libvirt.libvirtError as exc:
         kind = LibvirtRefused if exc.get_error_code() in _REFUSALS else LibvirtFailed
         raise kind(f"cannot {doing}: {exc.get_error_message() or exc}") from exc
+    except (UnicodeError, OverflowError) as exc:
+        raise LibvirtFailed(f"cannot {doing}: libvirt takes no such name") from exc
 
 
 def silence_stderr() -> None:

@@ -15,6 +15,7 @@ from guardd.libvirtconn.connection import Connection, translated
 from guardd.libvirtconn.events import Happening
 
 # of a guest that stopped meanwhile; a transient one is unknown then
+ID_DIGITS = 9  # libvirt takes an int
 _NOT_RUNNING = frozenset({libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID})
 
 
@@ -236,7 +237,7 @@ def _lookup(connection: Connection, guest: str) -> libvirt.virDomain:
         lambda: connection.lookupByUUIDString(guest),
         lambda: connection.lookupByName(guest),
     ]
-    if guest.isascii() and guest.isdigit():
+    if guest.isascii() and guest.isdigit() and len(guest) <= ID_DIGITS:
         lookups.insert(0, lambda: connection.lookupByID(int(guest)))
     for lookup in lookups[:-1]:
         try:

@@ -56,7 +56,7 @@ def _folder(path: Path) -> str:
 def _state(path: Path) -> str:
     try:
         state = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # no file has a NUL in its name, a broken snapshot's may
         return ""
     # the change time too: a package that is put back keeps the modification time of its build
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"

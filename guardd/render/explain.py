@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from guardd.judge.account import BY_STAMP, Asked, Cause, Origin, Reason
 from guardd.judge.finding import Code, Finding
 from guardd.render import UNSORTED_NAMES, by_purpose, printable
 from guardd.render.drift import change_words
+from guardd.xmldoc import escape
 
 SHOWN_LINES = 12  # of <feature> elements; who needs more of them has `fix`
 
@@ -194,7 +196,7 @@ def _by_hand(findings: Iterable[Finding], name: str) -> list[Step]:
     names = list(dict.fromkeys(f.subject for f in findings if f.code in _DISABLED))
     if len(names) > SHOWN_LINES:
         return []
-    lines = (f"<feature policy='disable' name='{printable(each)}'/>" for each in names)
+    lines = (f"<feature policy='disable' name='{escape(printable(each))}'/>" for each in names)
     return [
         Step(f"Or, for what it can do without, in its <cpu> (virsh edit {name}):", tuple(lines))
     ]
@@ -218,7 +220,7 @@ def _anew(where: Where, name: str) -> list[Step]:
 
 def _warned(where: Where) -> Step:
     what = "To be only warned of it, in /etc/cpu-guardd/guardd.toml (systemctl reload cpu-guardd):"
-    return Step(what, ("[guests]", f'"{printable(where.uuid or where.name)}" = "warn"'))
+    return Step(what, ("[guests]", f'{json.dumps(where.uuid or where.name)} = "warn"'))
 
 
 def step_lines(found: Iterable[Step]) -> Iterator[str]:

@@ -12,6 +12,8 @@ from tests.ctl.commands import Done, capabilities, domain, domcaps, keep_snapsho
 GIVES = "<model fallback='forbid'>Old</model><vendor>Intel</vendor>"
 WANTS = "<cpu check='partial'><model>Mid</model></cpu>"
 
+JOURNAL = ("explain", "events", "replay")
+
 
 class Host:
     """A host with a snapshot, a configuration and a CPU map, below a folder."""
@@ -173,3 +175,38 @@ def test_trouble(host: Host, tmp_path: Path) -> None:
     write(host.state / "snapshot.json", "{}")
     bad_snapshot = host.check("-", stdin=domain(WANTS))
     assert (3, True) == (bad_snapshot.status, "kept snapshot cannot be read" in bad_snapshot.err)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(("check", "\udcff"), ("fix", "\udcff"), ("guests", "\udcff"), ("explain", "\udcff")),
+        *(("events", "\udcff"), ("replay", "\udcff"), ("events", "\x9b\u202e")),
+        *(("check", "9" * 30), ("check", "9" * 5000), ("check", "a\x1b[2Jb")),
+    ],
+    ids=lambda words: ascii(" ".join(words))[:40],
+)
+def test_names_that_no_guest_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Not UTF-8, larger than libvirt's numbers, on its way to the terminal: there is no such guest.
+
+    A shell completes file names, which may be any bytes.
+    """
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "test:///default")
+    (tmp_path / "journal").mkdir()
+    words += ("--directory", str(tmp_path / "journal")) * (words[0] in JOURNAL)
+    done = run(*words)
+
+    assert done.status in (2, 3)
+    assert done.err.startswith(("error: ", "Usage: "))
+    assert all(line.isprintable() for line in done.err.splitlines())
+
+
+def test_a_uri_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment may be any bytes as well."""
+    monkeypatch.setenv("LIBVIRT_DEFAULT_URI", "test:///\udcff")
+    done = run("check", "web1")
+
+    assert 3 == done.status
+    assert done.err.startswith("error: cannot connect to test:///\\udcff: libvirt takes no such")

@@ -141,3 +141,27 @@ def test_completion() -> None:
     )
 
     assert "plain,baseline\n" == done.stdout
+
+
+GARBAGE = [
+    {},
+    dict.fromkeys(ANSWER),
+    dict.fromkeys(ANSWER, 7),
+    dict.fromkeys(ANSWER, "\x1b[2J\n"),
+    {key: [[]] for key in ANSWER},
+    {**ANSWER, "verdicts": {"allow": {}}, "problems": [7, None], "hypervisors": [{}]},
+]
+
+
+@pytest.mark.parametrize("answer", GARBAGE, ids=lambda answer: json.dumps(answer)[:40])
+@pytest.mark.parametrize("command", ["status", "metrics"])
+def test_garbage_for_an_answer(tmp_path: Path, command: str, answer: object) -> None:
+    """Of another version, or no cpu-guardd at all: said, or shown, on lines of our own."""
+    path = tmp_path / "guard.sock"
+    with daemon(path, frame({"parameters": answer})):
+        done = run(command, "--socket", path)
+
+    if done.status:
+        assert (3, "") == (done.status, done.out)
+        assert done.err.startswith("error: the daemon's reply is not understood: ")
+    assert all(line.isprintable() for line in (done.out + done.err).splitlines())

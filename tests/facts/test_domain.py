@@ -205,3 +205,24 @@ def test_another_cpu() -> None:
     assert text.partition("<cpu")[0] == rewritten.domain.replace('"', "'").partition("<cpu")[0]
     assert text.partition("</cpu>")[2] == rewritten.domain.partition("</cpu>")[2]
     assert parse_domain(domain("")) == parse_domain(rewrite_cpu(text, None).domain)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "expected"),
+    [
+        ("5", 5),
+        ("18446744073709551615", 18446744073709551615),
+        ("18446744073709551616", None),
+        ("9" * 5000, None),  # more than Python makes an int of
+        ("-5", None),
+        ("0x5", None),
+        ("\u0665", None),
+        ("1e400", None),
+        ("", None),
+    ],
+)
+def test_tsc_frequency(frequency: str, expected: int | None) -> None:
+    """As libvirt reads it; what that would refuse is no frequency."""
+    text = domain(cpu("Haswell")).replace("<cpu", f"{TIMERS.replace('5', frequency)}<cpu", 1)
+
+    assert expected == parse_domain(text).tsc_frequency

@@ -114,3 +114,9 @@ def test_it_makes_a_snapshot_stale(root: Path) -> None:
     assert Origin.KEPT is with_present(kept, read_fingerprint([QEMU], root)).origin
     (root / QEMU[1:]).unlink()
     assert Origin.STALE is with_present(kept, read_fingerprint([QEMU], root)).origin
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "a\ud800b"], ids=ascii)
+def test_a_name_that_no_file_can_have(root: Path, name: str) -> None:
+    """A snapshot that somebody wrote must not keep the daemon from starting."""
+    assert "" == read_fingerprint([name], root)[name]

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from guardd import __version__, files, wire
-from guardd.ctl.client import call
+from guardd.ctl.client import call, understood
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.hook import HOOK_SECONDS, NEEDS_ROOT, RELOAD
 from guardd.ctl.doctor.scene import DAEMON_SECONDS, Scene
@@ -80,7 +80,9 @@ def check_verdict(scene: Scene) -> Checked:
     asked = wire.check_parameters(request)
     start = time.monotonic()
     try:
-        decision = call("Check", asked, scene.site.socket, seconds=DAEMON_SECONDS)["verdict"]
+        with understood():
+            answer = call("Check", asked, scene.site.socket, seconds=DAEMON_SECONDS)
+            decision = str(answer["verdict"]["decision"])
     except GuardError as exc:
         return broken(name, str(exc), RESTART)
     took = time.monotonic() - start
@@ -88,7 +90,7 @@ def check_verdict(scene: Scene) -> Checked:
     if took > HOOK_SECONDS:
         late = f"it took {shown}, and the hook waits for {HOOK_SECONDS * 1000:.0f} ms"
         return broken(name, late, RESTART)
-    return ok(name, f"{decision['decision']} of a guest without a CPU, in {shown}")
+    return ok(name, f"{decision} of a guest without a CPU, in {shown}")
 
 
 def check_config(scene: Scene) -> Checked:
