@@ -24,8 +24,8 @@ ENVIRONMENT = {
     "LC_ALL": "C",
 }
 SECONDS = 20.0  # far more than any run may take
-CFLAGS = ["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
-CFLAGS += ["-fno-sanitize-recover=all"]
+SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+CFLAGS = ("-O1", "-g", "-Wall", "-Wextra", "-Werror", *SANITIZED)
 _BUILDS = TemporaryDirectory()
 
 
@@ -99,9 +99,17 @@ class Hook:
         )
 
 
+def plainly_built() -> Path:
+    """Build one as `built` does, without sanitizers: those need more memory than there may be."""
+    return built(flags=("-O2",))
+
+
 @cache
 def built(
-    folder: str = "", fallback: str = "/bin/false", changes: tuple[tuple[str, float], ...] = ()
+    folder: str = "",
+    fallback: str = "/bin/false",
+    changes: tuple[tuple[str, float], ...] = (),
+    flags: tuple[str, ...] = CFLAGS,
 ) -> Path:
     """Build a hook that looks for its neighbours in *folder*, "" for the one where it is run."""
     defined = {
@@ -114,7 +122,7 @@ def built(
     }
     path = Path(_BUILDS.name) / f"hook-{built.cache_info().misses}"
     words = [f"-D{name}={value}" for name, value in defined.items()]
-    subprocess.run(["cc", *CFLAGS, *words, "-o", path, HOOK], check=True, timeout=SECONDS)
+    subprocess.run(["cc", *flags, *words, "-o", path, HOOK], check=True, timeout=SECONDS)
     return path
 
 

@@ -19,7 +19,6 @@ from guardd.journal import Kind
 from guardd.judge.finding import Operation
 from guardd.server import has_left
 from tests.hooked import (
-    CFLAGS,
     ENVIRONMENT,
     SECONDS,
     SOURCE,
@@ -27,11 +26,11 @@ from tests.hooked import (
     Outcome,
     answering,
     constant,
+    plainly_built,
     read_frame,
 )
 from tests.recordings import ROOT
 
-HOOK_LINES = ROOT / "tests/hook_lines.c"
 ALLOWED = wire.format_reply({"refused": False, "line": "cpu-guardd: web1 fits", "verdict": {}})
 LINE = "cpu-guardd[missing-feature]: web1 needs avx; this host lacks it; see: cpu-guardctl"
 REFUSED = wire.format_reply({"refused": True, "line": LINE, "verdict": {}})
@@ -238,16 +237,6 @@ def test_strange_lines(name: str, hook: Hook) -> None:
         assert UNJUDGED == hook.run()
     with answering(hook.socket, reply(text + b"\0")):
         assert UNJUDGED == hook.run()
-
-
-def test_any_line(tmp_path: Path) -> None:
-    """Whatever stands there: no byte beyond its end is read, and only UTF-8 is ever printed."""
-    program = tmp_path / "hook_lines"
-    subprocess.run(["cc", *CFLAGS, "-o", program, HOOK_LINES], check=True, timeout=SECONDS)
-    done = subprocess.run([program, "200000", "7"], capture_output=True, text=True, check=False)
-
-    assert ("", 0) == (done.stderr, done.returncode)
-    assert 20_000 < int(done.stdout) < 180_000
 
 
 BROKEN: dict[str, Talk] = {
@@ -544,6 +533,18 @@ def test_what_judging_alone_is_given(hook: Hook) -> None:
     assert 0 == outcome.status
     assert "a b|migrate|" == (folder / "words").read_text()
     assert b"\0" + xml == (folder / "xml").read_bytes()
+
+
+@pytest.mark.parametrize(("operation", "status"), [("prepare", 1), ("restore", 0)])
+def test_no_memory(operation: str, status: int, hook: Hook) -> None:
+    """It is the last resort's, and never refuses a restore: libvirt would lose a managed save."""
+    hook.on_unavailable.write_text("deny")
+    limited = ["prlimit", f"--as={64 << 20}", plainly_built(), "web1", operation, "begin", "-"]
+    done = subprocess.run(
+        limited, input=b"x" * (64 << 20), cwd=hook.folder, capture_output=True, check=False
+    )
+
+    assert (status, b"") == (done.returncode, done.stdout)
 
 
 def test_a_missing_interpreter(hook: Hook) -> None:
