@@ -26,6 +26,13 @@ __all__ = [
 # libvirt's own limit on a string over RPC is 4 MiB (REMOTE_STRING_MAX); four times that leaves room
 MAX_XML = 16 << 20
 
+# "tag name mismatch" and the like, by libxml2's number
+_CAUSES = {
+    code: name.removeprefix("ERR_").replace("_", " ").lower()
+    for name, code in vars(etree.ErrorTypes).items()
+    if isinstance(code, int)
+}
+
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
     # control characters cannot stand in XML 1.0: libvirt drops them when it formats
@@ -58,10 +65,17 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as exc:
-        raise MalformedXML(f"{what} is not well-formed XML: {exc.msg}") from exc
+        raise MalformedXML(f"{what} is not well-formed XML: {_cause(exc)}") from exc
     if root.getroottree().docinfo.internalDTD is not None:
         raise MalformedXML(f"{what} has a DTD, which is not read")
     return root
+
+
+def _cause(exc: etree.XMLSyntaxError) -> str:
+    """Say what is wrong and where, in no word of the document's: libxml2 may quote a password."""
+    line, column = exc.position
+    cause = _CAUSES.get(getattr(exc, "code", 0), "error")
+    return f"{cause}, line {line}, column {column}"
 
 
 def format_xml(element: Element) -> str:
