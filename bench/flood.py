@@ -121,20 +121,22 @@ def judged() -> int:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     for name, way in WAYS.items():
+        before = judged()
         programs = [flooding(way) for _ in range(PROGRAMS)] if way else []
         time.sleep(1)  # for the flood to rise
         try:
-            before, times, failed = judged(), [], 0
+            times, failed = [], 0
             for _ in range(rounds):
                 begin = time.perf_counter()
                 words = [HOOK, "flooded", "prepare", "begin", "-"]
                 failed += subprocess.run(words, input=XML, check=False).returncode != 0
                 times.append((time.perf_counter() - begin) * 1e3)
-            alone = rounds - (judged() - before)
         finally:
             for pid in programs:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+        time.sleep(1)  # for it to fall
+        alone = rounds - (judged() - before)
         p99 = sorted(times)[int(len(times) * 0.99)]
         print(
             f"{name:24} median {statistics.median(times):6.1f} ms  p99 {p99:6.1f}"
