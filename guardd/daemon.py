@@ -290,7 +290,7 @@ class Daemon:
             "GetMetrics": Method(self.metrics, is_privileged=False),
         }
         server = Server(methods, os.geteuid())
-        served = [await server.listen(listener) for listener in listeners]
+        served = [server.listen(listener) for listener in listeners]
         self._journal.say(Kind.STARTED, Priority.INFO, f"cpu-guardd {__version__} judges guests")
         self._watcher = self._start_watcher(loop, uri)
         journal.notify("READY=1")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import select
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,11 @@ logger = logging.getLogger(__name__)
 READ_BYTES = 1 << 18
 PEER_SECONDS = 5.0  # for a whole message once connected, for the next one, to take a reply
 MAX_CONNECTIONS = 4096  # a host that starts 2000 guests at boot has as many callers at once
-BACKLOG = 4096  # asyncio listens anew and would set its own 100 over the socket unit's
+MAX_OF_A_USER = 16  # who may only ask for the status; its readers ask and leave
+MAX_OF_USERS = 256  # all of those together, beside MAX_CONNECTIONS
+ACCEPTED_AT_ONCE = 64  # then those who were let in have their turn
+REFUSED_SECONDS = 0.1  # until the next try where the kernel gives no descriptor; the hook waits 1 s
+BACKLOG = 4096  # as the socket unit's
 MAX_UNTRUSTED_FRAME = 65536  # who may only ask for the status has no more to say
 UCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
@@ -49,6 +53,47 @@ class Method:
     missed: Callable[[Mapping[str, Any]], None] | None = None
 
 
+class Callers:
+    """Counts the connections of each user; nobody can take the room of root and the service."""
+
+    def __init__(self, trusted: Container[int]) -> None:
+        self._trusted = trusted
+        self._open: Counter[int] = Counter()
+        self._sums: Counter[bool] = Counter()
+
+    def admit(self, uid: int) -> bool:
+        """Count one more connection of *uid*; False where there is no room for it."""
+        is_trusted = uid in self._trusted
+        limit = MAX_CONNECTIONS if is_trusted else MAX_OF_USERS
+        if self._sums[is_trusted] >= limit:
+            return False
+        if not is_trusted and self._open[uid] >= MAX_OF_A_USER:
+            return False
+        self._open[uid] += 1
+        self._sums[is_trusted] += 1
+        return True
+
+    def leave(self, uid: int) -> None:
+        """Count one less."""
+        self._sums[uid in self._trusted] -= 1
+        self._open[uid] -= 1
+        if not self._open[uid]:
+            del self._open[uid]
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A socket on which connections are accepted, in its loop's thread, until it is closed."""
+
+    loop: asyncio.AbstractEventLoop
+    listener: socket.socket
+
+    def close(self) -> None:
+        """Accept no more; who is connected stays."""
+        self.loop.remove_reader(self.listener)
+        self.listener.close()
+
+
 class Server:
     """Serves Varlink calls on a listening unix socket; lives in one asyncio loop."""
 
@@ -58,32 +103,66 @@ class Server:
         self._methods = methods
         self._seconds = seconds
         self._trusted = frozenset({ROOT_UID, own_uid})
+        self._callers = Callers(self._trusted)
+        self._is_full = False  # no descriptor was left, and that was said
         self._connections: set[asyncio.Task[None]] = set()
 
-    async def listen(self, listener: socket.socket) -> asyncio.Server:
-        """Accept on *listener* from now on."""
-        return await asyncio.start_unix_server(self._connected, sock=listener, backlog=BACKLOG)
+    def listen(self, listener: socket.socket) -> Listening:
+        """Accept on *listener* from now on; for the loop that runs."""
+        # asyncio's own server would make a task of each caller before it knows who that is
+        listener.settimeout(0)
+        listener.listen(BACKLOG)
+        listening = Listening(asyncio.get_running_loop(), listener)
+        self._await_callers(listening)
+        return listening
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None or len(self._connections) >= MAX_CONNECTIONS:
-            writer.close()
-            return
-        self._connections.add(task)
+    def _await_callers(self, listening: Listening) -> None:
+        if listening.listener.fileno() >= 0:  # it may have been closed meanwhile
+            listening.loop.add_reader(listening.listener, self._accept, listening)
+
+    def _accept(self, listening: Listening) -> None:
+        """Let some in of those who wait, and turn those away for whom there is no room."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                connection, _address = listening.listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as exc:
+                if not self._is_full:
+                    logger.warning("nobody can be let in: %s", exc.strerror)
+                self._is_full = True
+                listening.loop.remove_reader(listening.listener)
+                listening.loop.call_later(REFUSED_SECONDS, self._await_callers, listening)
+                return
+            self._is_full = False
+            peer = peer_of(connection)
+            if not self._callers.admit(peer.uid):
+                connection.close()
+                continue
+            task = listening.loop.create_task(self._connected(connection, peer))
+            self._connections.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._connections.discard)
+
+    async def _connected(self, connection: socket.socket, peer: Peer) -> None:
         try:
-            await self._serve(reader, writer)
+            reader, writer = await asyncio.open_unix_connection(sock=connection)
+            try:
+                await self._serve(reader, writer, peer)
+                writer.close()
+                async with asyncio.timeout(self._seconds):
+                    await writer.wait_closed()
+            except BaseException:
+                writer.transport.abort()  # one that takes no reply would stay open for ever
+                raise
         except (TimeoutError, ConnectionError):
-            # the peer left, or was too slow: its hook has a deadline and an answer of its own
-            writer.transport.abort()
+            pass  # the peer left, or was too slow: its hook has a deadline and an answer of its own
         finally:
-            self._connections.discard(task)
-            writer.close()
-            with contextlib.suppress(Exception):
-                await writer.wait_closed()
+            self._callers.leave(peer.uid)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer
+    ) -> None:
         connection = writer.get_extra_info("socket")
-        peer = peer_of(connection)
         limit = wire.MAX_FRAME if peer.uid in self._trusted else MAX_UNTRUSTED_FRAME
         rest = b""
         while True:
@@ -102,6 +181,8 @@ class Server:
             reply = self.reply_to(frame, peer)
             if reply is not None:
                 await self._send(writer, reply)
+            # one who sends many calls at once waits for the others' turn after each
+            await asyncio.sleep(0)
 
     async def _send(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
         writer.write(reply)

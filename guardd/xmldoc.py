@@ -44,6 +44,13 @@ _PROLOG = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|<\?[^<>?]*\?>|<!--(?:[^-]++|-[^-])*+-->)*+<[^!?]"
 )
 
+# "tag name mismatch" and the like, by libxml2's number
+_CAUSES = {
+    code: name.removeprefix("ERR_").replace("_", " ").lower()
+    for name, code in vars(etree.ErrorTypes).items()
+    if isinstance(code, int)
+}
+
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
     # control characters cannot stand in XML 1.0: libvirt drops them when it formats
@@ -79,7 +86,7 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as exc:
-        raise MalformedXML(f"{what} is not well-formed XML: {exc.msg}") from exc
+        raise MalformedXML(f"{what} is not well-formed XML: {_cause(exc)}") from exc
     return root
 
 
@@ -99,6 +106,13 @@ def _danger(data: bytes) -> str:
     if any(len(_ATTRIBUTE.findall(tag)) > MAX_ATTRIBUTES for tag in _LONG_TAG.findall(data)):
         return f"has an element with more than {MAX_ATTRIBUTES} attributes"
     return ""
+
+
+def _cause(exc: etree.XMLSyntaxError) -> str:
+    """Say what is wrong and where, in no word of the document's: libxml2 may quote a password."""
+    line, column = exc.position
+    cause = _CAUSES.get(getattr(exc, "code", 0), "error")
+    return f"{cause}, line {line}, column {column}"
 
 
 def format_xml(element: Element) -> str:

@@ -171,3 +171,106 @@ def test_no_folder_to_keep_in(tmp_path: Path) -> None:
     """The daemon says so in its status."""
     with pytest.raises(FileNotFoundError):
         files.keep_on_unavailable(Answer.DENY, tmp_path / "nowhere")
+
+
+def test_a_configuration_is_kept_for_few(tmp_path: Path) -> None:
+    """It names guests, and who made /etc/cpu-guardd private did not make this."""
+    files.keep_config([("guardd.toml", b"")], tmp_path)
+
+    assert 0o600 == mode_of(tmp_path / files.GOOD_CONFIG)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_kept_is_a_file(kind: str, tmp_path: Path) -> None:
+    """Root reads in the daemon's folder: it is led nowhere, and does not wait."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    files.keep_snapshot(HASWELL, elsewhere)
+    files.keep_config([("guardd.toml", b"")], elsewhere)
+    for name in (files.SNAPSHOT, files.PREVIOUS, files.GOOD_CONFIG):
+        if kind == "link":
+            (tmp_path / name).symlink_to(elsewhere / files.SNAPSHOT)
+        else:
+            os.mkfifo(tmp_path / name)
+
+    with pytest.raises(BadSnapshot, match=r"cannot read .*snapshot\.json: "):
+        files.kept_snapshot(tmp_path)
+    with pytest.raises(BadSnapshot, match=r"cannot read .*previous\.json: "):
+        files.kept_previous(tmp_path)
+    assert files.kept_config_files(tmp_path) is None
+
+
+def test_a_link_in_the_place_of_what_is_kept(tmp_path: Path) -> None:
+    """The link is replaced, what it leads to stays."""
+    (tmp_path / "other").write_text("of somebody else")
+    (tmp_path / files.ON_UNAVAILABLE).symlink_to(tmp_path / "other")
+
+    files.keep_on_unavailable(Answer.DENY, tmp_path)
+
+    assert "of somebody else" == (tmp_path / "other").read_text()
+    assert "deny\n" == (tmp_path / files.ON_UNAVAILABLE).read_text()
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_a_file_that_a_user_named(kind: str, tmp_path: Path) -> None:
+    """What is no file is not replaced by one: it may be /dev/null."""
+    path, other = tmp_path / "asked", tmp_path / "other"
+    if kind == "link":
+        other.write_text("of somebody else")
+    if "link" in kind:
+        path.symlink_to(other)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    before = path.lstat()
+
+    with pytest.raises(OSError, match=r"link|not a file|directory"):
+        files.write_asked(path, "text")
+
+    assert before == path.lstat()
+    assert kind != "link" or "of somebody else" == other.read_text()
+    assert kind == "link" or not other.exists()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_file_that_a_user_named_is_as_private_as_others(
+    umask: int, mode: int, tmp_path: Path
+) -> None:
+    """The page of a report names guests."""
+    before = os.umask(umask)
+    try:
+        files.write_asked(tmp_path / "asked", "text")
+    finally:
+        os.umask(before)
+
+    assert mode == mode_of(tmp_path / "asked")
+
+
+def test_links_of_ones_own_on_the_way(tmp_path: Path) -> None:
+    """One leads to the other, one of them up again; in a circle they lead nowhere."""
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "first").symlink_to(tmp_path / "second")
+    (tmp_path / "second").symlink_to("real/deep/..")
+    (tmp_path / "circle").symlink_to("circle")
+
+    files.write_asked(tmp_path / "first/deep/asked", "text")
+
+    assert "text" == (tmp_path / "real/deep/asked").read_text()
+    with pytest.raises(OSError, match="symbolic links"):
+        files.write_asked(tmp_path / "circle/asked", "text")
+    with pytest.raises(NotADirectoryError):
+        files.write_asked(tmp_path / "real/deep/asked/more", "text")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_a_link_of_another_users_on_the_way(tmp_path: Path) -> None:
+    """As it may stand in /tmp, for root to follow."""
+    (tmp_path / "goal").mkdir()
+    (tmp_path / "way").symlink_to("goal")
+    os.chown(tmp_path / "way", 65534, 65534, follow_symlinks=False)
+
+    with pytest.raises(OSError, match="another user's link leads to goal"):
+        files.write_asked(tmp_path / "way/asked", "text")
+
+    assert [] == list((tmp_path / "goal").iterdir())

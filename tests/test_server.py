@@ -19,10 +19,11 @@ from varlink import Client, VarlinkError
 
 from guardd import server, wire
 from guardd.errors import BadRequest
-from guardd.server import Method, Peer, Server, has_left, open_socket, peer_of
+from guardd.server import Callers, Method, Peer, Server, has_left, open_socket, peer_of
 
 NOBODY = 65534
 OWN = os.geteuid()
+SOME = 60_000  # bytes of a reply: four are more than a unix socket takes, three are not
 SECONDS = 20.0  # far more than any of this takes
 ROOT_PEER = Peer(pid=1, uid=0, gid=0)
 CHECK = {"domain": "web1", "operation": "prepare", "xml": "<domain/>"}
@@ -74,9 +75,11 @@ METHODS = {
 
 
 @asynccontextmanager
-async def serving(path: Path, own_uid: int, methods: Mapping[str, Method]) -> AsyncIterator[str]:
+async def serving(
+    path: Path, own_uid: int, methods: Mapping[str, Method], seconds: float = server.PEER_SECONDS
+) -> AsyncIterator[str]:
     """Serve *methods* on *path*."""
-    listening = await Server(methods, own_uid).listen(open_socket(str(path)))
+    listening = Server(methods, own_uid, seconds=seconds).listen(open_socket(str(path)))
     try:
         yield str(path)
     finally:
@@ -84,12 +87,19 @@ async def serving(path: Path, own_uid: int, methods: Mapping[str, Method]) -> As
 
 
 def run(
-    folder: Path, talk: Talk, own_uid: int = OWN, methods: Mapping[str, Method] = METHODS
+    folder: Path,
+    talk: Talk,
+    own_uid: int = OWN,
+    methods: Mapping[str, Method] = METHODS,
+    seconds: float = server.PEER_SECONDS,
 ) -> None:
     """Have *talk* talk to a server, which must have forgotten every caller in the end."""
 
     async def main() -> None:
-        async with serving(folder / "s", own_uid, methods) as path, asyncio.timeout(SECONDS):
+        async with (
+            serving(folder / "s", own_uid, methods, seconds) as path,
+            asyncio.timeout(SECONDS),
+        ):
             await talk(path)
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait(others)
@@ -181,7 +191,20 @@ def test_who_may_ask_for_the_status(uid: int) -> None:
     assert STATUS == json.loads(reply[:-1])["parameters"]
 
 
-def test_a_foreign_user(tmp_path: Path) -> None:
+def run_as_nobody(talk: Callable[[str, int | None], Awaitable[None]]) -> None:
+    """Have *talk* talk to a server to which its children, run as the user it gets, are foreign."""
+
+    async def opened(path: str) -> None:
+        os.chmod(path, 0o666)  # noqa: PTH101, S103 (a socket of this test)
+        await talk(path, NOBODY if OWN == 0 else None)
+
+    # without root nobody else can be played: then it is the server that is another's
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to others
+        Path(folder).chmod(0o755)
+        run(Path(folder), opened, OWN if OWN == 0 else OWN + 1)
+
+
+def test_a_foreign_user() -> None:
     """The kernel says who is there, whatever the caller says."""
     program = """
 import socket, sys
@@ -191,27 +214,124 @@ connection.sendall(sys.argv[2].encode() + b"\\0")
 print(connection.recv(1000))
 """
 
-    async def talk(path: str) -> None:
-        os.chmod(path, 0o666)  # noqa: PTH101, S103 (a socket of this test)
+    async def talk(path: str, user: int | None) -> None:
         command = [sys.executable, "-I", "-c", program, path, CHECK_CALL[:-1].decode()]
-        done = await asyncio.to_thread(
-            subprocess.run,
-            command,
-            capture_output=True,
-            check=True,
-            user=NOBODY if OWN == 0 else None,
+        said = await asyncio.to_thread(subprocess.check_output, command, user=user)
+
+        assert b"io.cpuguardd.Guard.NotPermitted" in said
+
+    run_as_nobody(talk)
+
+
+HOLDS_ON = """
+import socket, sys
+call, held, answers = sys.argv[2].encode() + b"\\0", [], 0
+for _ in range(int(sys.argv[3])):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(sys.argv[1])
+    held.append(connection)
+    try:
+        connection.sendall(call)
+        answers += bool(connection.recv(1000))
+    except ConnectionError:
+        pass
+print(answers, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_foreign_user_who_holds_on() -> None:
+    """Gets a few connections and no more; whoever else calls meanwhile is served."""
+    status = call("io.cpuguardd.Guard.GetStatus")[:-1].decode()
+    command = [sys.executable, "-I", "-c", HOLDS_ON]
+
+    async def talk(path: str, user: int | None) -> None:
+        holder = await asyncio.create_subprocess_exec(
+            *[*command, path, status, str(server.MAX_OF_A_USER + 5)],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            user=user,
         )
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert f"{server.MAX_OF_A_USER}\n".encode() == await holder.stdout.readline()
+        if OWN == 0:
+            (reply,) = await exchange(path, CHECK_CALL)
+            assert b"web1 is fine" in reply
+        holder.stdin.close()
+        await holder.wait()
+        again = [*command, path, status, "1"]
+        said = await asyncio.to_thread(subprocess.check_output, again, input=b"", user=user)
+        assert b"1\n" == said
 
-        assert b"io.cpuguardd.Guard.NotPermitted" in done.stdout
+    run_as_nobody(talk)
 
-    # without root nobody else can be played: then it is the server that is another's
-    own = OWN if OWN == 0 else OWN + 1
-    if OWN != 0:
-        run(tmp_path, talk, own)
-        return
-    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to others
-        Path(folder).chmod(0o755)
-        run(Path(folder), talk, own)
+
+def test_callers() -> None:
+    """Users have few connections each, and few together; root and the service have the rest."""
+    callers = Callers({0, 990})
+    many = range(1000, 1100)
+
+    assert [True] * 16 + [False] == [callers.admit(1000) for _ in range(17)]
+    assert 256 - 16 == sum(callers.admit(uid) for uid in many[1:] for _ in range(4))
+    assert not callers.admit(2000)
+    assert [True] * 4096 + [False] == [callers.admit(uid) for uid in [0, 990] * 2048 + [0]]
+    callers.leave(1000)
+    callers.leave(990)
+    assert [True, False] == [callers.admit(1000), callers.admit(1000)]
+    assert [True, False] == [callers.admit(0), callers.admit(0)]
+
+
+def test_in_turns(tmp_path: Path) -> None:
+    """One who sends a thousand calls at once holds up nobody."""
+    order: list[str] = []
+
+    def remember(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        order.append(parameters["domain"])
+        return {}
+
+    async def talk(path: str) -> None:
+        many, one = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+        for connection, name, calls in ((many, "many", 1000), (one, "one", 1)):
+            connection.connect(path)
+            connection.sendall(call("io.cpuguardd.Guard.Check", {"domain": name}) * calls)
+        await asyncio.to_thread(one.recv, 1000)
+        for connection in (many, one):
+            connection.shutdown(socket.SHUT_WR)
+            while await asyncio.to_thread(connection.recv, 1 << 16):
+                pass
+            connection.close()
+
+    run(tmp_path, talk, methods={"Check": Method(remember, is_privileged=True)})
+
+    assert order.index("one") < 10 < len(order) == 1001
+
+
+def test_one_who_takes_no_reply(tmp_path: Path) -> None:
+    """Its connection is closed in the end, even if it has said all that it has to say."""
+    answers, is_answered = iter(range(1, 5)), asyncio.Event()
+
+    def some(_parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        if next(answers) == 4:
+            is_answered.set()
+        return {"text": "x" * SOME}
+
+    async def talk(path: str) -> None:
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.connect(path)
+            silent.sendall(call("io.cpuguardd.Guard.Some") * 4)
+            silent.shutdown(socket.SHUT_WR)
+            await is_answered.wait()
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
+            taken = 0
+            while part := await asyncio.to_thread(silent.recv, 1 << 16):
+                taken += len(part)
+
+            assert 0 < taken < 4 * SOME
+
+    methods = {"Some": Method(some, is_privileged=False)}
+    run(tmp_path, talk, methods=methods, seconds=0.2)
 
 
 def test_peer_of() -> None:

@@ -50,7 +50,7 @@ def metrics(textfile: Path | None, path: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        files.write_whole(path, text)
+        files.write_asked(path, text, files.MODE)
     except OSError as exc:
         hint = "--textfile needs a folder that exists, as node_exporter's --collector.textfile"
         raise CannotWrite(f"cannot write {path}: {exc.strerror or exc}", hint=hint) from exc

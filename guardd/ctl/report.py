@@ -107,7 +107,7 @@ def _write(file: str, text: str) -> None:
         return
     path = Path(file)
     try:
-        files.write_whole(path, text)
+        files.write_asked(path, text)
     except OSError as exc:
         hint = "--html needs a folder that exists and that you may write to"
         raise CannotWrite(f"cannot write {path}: {exc.strerror or exc}", hint=hint) from exc

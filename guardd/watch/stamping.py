@@ -23,8 +23,8 @@ from guardd.watch.learn import utc_now
 
 logger = logging.getLogger(__name__)
 
+NAMED_GUESTS = 5  # in one line
 MAX_TRIES = 5  # one at each tick: libvirt is busy with the guest, or busy as a whole
-NAMED_GUESTS = 5  # in a line of `status`
 
 STARTED_HERE = STARTS - {Happening.WOKEN}  # a new QEMU process; one that wakes up never ended
 FOUND = Happening.WOKEN  # of a guest that runs: how it came to is not known, or nothing is new
@@ -123,8 +123,11 @@ class Stamping(Chore):
         for uuid, name in running:
             self._attend(connection, *self._missed(uuid, name))
         self._tell_unstamped()
-        if problem := self._unstamped_line():
-            self._say_once(problem, Priority.WARNING, problem)
+        if line := self._unstamped_line():
+            names = sorted(self._unstamped.values())
+            more = f" (+{len(names) - NAMED_GUESTS})" if len(names) > NAMED_GUESTS else ""
+            message = f"{line}: {', '.join(names[:NAMED_GUESTS])}{more}"
+            self._say_once(message, Priority.WARNING, message)
 
     def happened(self, connection: Connection, event: GuestEvent) -> None:
         """Stamp a guest that boots or resets; look whether one that arrives has its stamp."""
@@ -305,13 +308,12 @@ class Stamping(Chore):
         self._desk.note("stamps", self._unstamped_line())
 
     def _unstamped_line(self) -> str:
-        names = sorted(self._unstamped.values())
-        if not names:
+        """Say how many; who they are is not for all who may ask for the status."""
+        number = len(self._unstamped)
+        if not number:
             return ""
-        shown = ", ".join(names[:NAMED_GUESTS])
-        more = f" (+{len(names) - NAMED_GUESTS})" if len(names) > NAMED_GUESTS else ""
-        who = "1 running guest has" if len(names) == 1 else f"{len(names)} running guests have"
-        return f"{who} a CPU that only a stamp could tell, and none: {shown}{more}"
+        who = "1 running guest has" if number == 1 else f"{number} running guests have"
+        return f"{who} a CPU that only a stamp could tell, and none"
 
     def _say_once(self, about: str, priority: Priority, message: str) -> None:
         if about not in self._said:

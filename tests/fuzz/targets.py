@@ -7,7 +7,8 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -94,6 +95,17 @@ class Complaint(logging.Handler):
         raise AssertionError(record.getMessage()) from error
 
 
+@contextmanager
+def complaining() -> Iterator[None]:
+    """Let no error be logged meanwhile."""
+    complaint = Complaint(logging.ERROR)
+    logging.getLogger().addHandler(complaint)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(complaint)
+
+
 class Desk:
     """A daemon without its socket: what stands between a caller's bytes and the reply's."""
 
@@ -108,7 +120,8 @@ class Desk:
 
     def ask(self, frame: bytes, peer: Peer = ROOT_PEER) -> dict[str, object] | None:
         """Give the reply to *frame*, which must be one, and no confession of a bug."""
-        reply = self._server.reply_to(frame, peer)
+        with complaining():
+            reply = self._server.reply_to(frame, peer)
         if reply is None:
             return None
         assert reply.endswith(b"\0")
@@ -122,7 +135,8 @@ class Desk:
 
     def miss(self, frame: bytes) -> None:
         """Hand in a frame whose caller has left."""
-        self._server.note_missed(frame, ROOT_PEER)
+        with complaining():
+            self._server.note_missed(frame, ROOT_PEER)
 
     @staticmethod
     def _look(reply: bytes, parameters: Mapping[str, object]) -> None:
@@ -140,7 +154,6 @@ class Desk:
 
 def _desks() -> dict[str, Desk]:
     """Make a daemon on a host of each kind, and one that refuses whatever it can."""
-    logging.getLogger().addHandler(Complaint(logging.ERROR))
     folder = Path(tempfile.gettempdir())
     strict = replace(policy_of(STRICT), pool=(HASWELL,))
     states = {

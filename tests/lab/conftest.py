@@ -67,13 +67,21 @@ def _emptied(*emptied: Host) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def guarded(lab: Mapping[str, Host]) -> Mapping[str, Host]:
-    """All hosts by name, with cpu-guardd of this checkout installed from its package."""
+def guarded(lab: Mapping[str, Host]) -> Iterator[Mapping[str, Host]]:
+    """All hosts by name, with cpu-guardd of this checkout installed from its package.
+
+    After all tests, no program of its units may have been killed by its system call filter.
+    """
     package = guard.build_package()
+    begins = {name: each.cursor() for name, each in lab.items()}
     for each in lab.values():
         each.reset()
         guard.install(each, package)
-    return lab
+    yield lab
+    for name, each in lab.items():
+        records = each.journal("_PID=1", since_cursor=begins[name])
+        killed = [record["MESSAGE"] for record in records if guard.KILLED in record["MESSAGE"]]
+        assert not [line for line in killed if "cpu-guardd" in line], name
 
 
 @pytest.fixture(params=["hosta", "hostc"])

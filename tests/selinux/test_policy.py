@@ -133,6 +133,7 @@ def test_domain_is_entered(policy: Policy, source: str, entry: str, target: str)
         ("cpu_guardd_hook_t", "bin_t", "file:execute_no_trans"),
         ("cpu_guardd_hook_t", "lib_t", "file:execute"),
         ("cpu_guardd_hook_t", "cpu_guardd_var_lib_t", "file:read"),
+        ("cpu_guardd_hook_t", "cpu_guardd_hook_t", "capability:dac_read_search"),
         ("cpu_guardd_hook_t", "etc_t", "file:read"),
         ("cpu_guardd_hook_t", "usr_t", "file:read"),
         ("cpu_guardd_hook_t", "proc_t", "file:read"),
