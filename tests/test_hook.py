@@ -539,7 +539,7 @@ def test_what_judging_alone_is_given(hook: Hook) -> None:
 def test_no_memory(operation: str, status: int, hook: Hook) -> None:
     """It is the last resort's, and never refuses a restore: libvirt would lose a managed save."""
     hook.on_unavailable.write_text("deny")
-    limited = ["prlimit", f"--as={64 << 20}", plainly_built(), "web1", operation, "begin", "-"]
+    limited = ["prlimit", f"--as={64 << 20}", str(plainly_built()), "web1", operation, "begin", "-"]
     done = subprocess.run(
         limited, input=b"x" * (64 << 20), cwd=hook.folder, capture_output=True, check=False
     )
