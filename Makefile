@@ -159,7 +159,7 @@ rpm:
 
 # -- checks
 
-check: $(VENV)/installed build/hook
+check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy --strict guardd tests
