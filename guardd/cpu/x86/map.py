@@ -116,7 +116,7 @@ class X86Map:
         try:
             return self.features[name]
         except KeyError:
-            raise UnknownFeature(f"Unknown CPU feature {name}") from None
+            raise unknown_feature(name) from None
 
     def names(self, bits: int) -> tuple[str, ...]:
         """Name the features whose bits are all in *bits*, in map order."""
@@ -263,6 +263,11 @@ class X86Map:
             else:
                 bits |= self.features[feature].bits
         return bits, tuple(removed), tuple(added)
+
+
+def unknown_feature(name: str) -> UnknownFeature:
+    """Give the error for the name of a feature that the map does not have."""
+    return UnknownFeature(f"Unknown CPU feature {name}")
 
 
 def load(read: ReadFile) -> X86Map:
