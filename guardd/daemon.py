@@ -90,14 +90,15 @@ class Daemon:
         elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
-        self._journal.write(render.journal_fields(verdict, elapsed_usec))
+        record = render.journal_fields(verdict, elapsed_usec)
+        self._journal.write(record)
         if self._watcher is not None:
             if verdict.unseen is not None:
                 self._watcher.learn(verdict.unseen)
             self._watcher.judged(request, verdict)
         return {
             "refused": verdict.refused,
-            "line": render.hook_line(verdict),
+            "line": record["MESSAGE"],
             "verdict": wire.verdict_to_dict(verdict),
         }
 

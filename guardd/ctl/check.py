@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -101,7 +100,7 @@ def check(  # noqa: PLR0913 (its options)
         advice = [finding for finding in advised if finding not in verdict.findings]
     if as_json:
         document = wire.verdict_to_dict(verdict)
-        print_json({**document, "advice": [asdict(finding) for finding in advice]})
+        print_json({**document, "advice": [wire.finding_to_dict(finding) for finding in advice]})
     else:
         click.echo(render.report(verdict))
         if verdict.decision is Decision.ALLOW and not verdict.findings:
