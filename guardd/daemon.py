@@ -78,7 +78,7 @@ class Daemon:
     # -- the verdict path: no libvirt, no file, no waiting
 
     def check(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Answer the varlink method Check."""
+        """Answer the varlink method Check; in the loop's thread."""
         start = time.perf_counter_ns()
         asked = wire.request_from(parameters)
         arrives = self._asked.note(asked.domain, asked.operation)
@@ -91,16 +91,24 @@ class Daemon:
             self._calls.note(asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
         record = render.journal_fields(verdict, elapsed_usec)
-        self._journal.write(record)
-        if self._watcher is not None:
-            if verdict.unseen is not None:
-                self._watcher.learn(verdict.unseen)
-            self._watcher.judged(request, verdict)
+        # once the reply is on its way: other threads wake up from it, and take their time
+        asyncio.get_running_loop().call_soon(self._tell_others, record, request, verdict)
         return {
             "refused": verdict.refused,
             "line": record["MESSAGE"],
             "verdict": wire.verdict_to_dict(verdict),
         }
+
+    def _tell_others(
+        self, record: Mapping[str, str], request: CheckRequest, verdict: Verdict
+    ) -> None:
+        self._journal.write(record)
+        if self._watcher is None:
+            return
+        if verdict.unseen is not None:
+            self._watcher.learn(verdict.unseen)
+        # without its XML: thousands may wait
+        self._watcher.judged(replace(request, xml=""), verdict)
 
     def missed(self, parameters: Mapping[str, Any]) -> None:
         """Take note of a Check whose caller has left: its hook has judged by itself."""

@@ -217,7 +217,7 @@ def check_parameters(request: CheckRequest) -> dict[str, Any]:
 
 def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
     """Give *verdict* as the JSON object that the interface describes."""
-    return {  # but `unseen`, which is between the judge and the watcher only
+    return {  # but what is between the judge and the watcher only
         "domain": verdict.domain,
         "uuid": verdict.uuid,
         "operation": verdict.operation,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from lxml import etree
@@ -34,25 +33,6 @@ _ESCAPES = str.maketrans(
 )
 
 
-class _Parser(threading.local):
-    """One a thread: to make it takes as long as a small document, and a shared one is locked."""
-
-    def __init__(self) -> None:
-        self.parser = etree.XMLParser(
-            encoding="utf-8",
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            huge_tree=False,
-            remove_comments=True,
-            remove_pis=True,
-            collect_ids=False,
-        )
-
-
-_own = _Parser()
-
-
 def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
     """Parse *text* and return its root element, without comments and processing instructions.
 
@@ -69,8 +49,18 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
         raise MalformedXML(f"{what} is not UTF-8") from exc
     if len(data) > MAX_XML:
         raise MalformedXML(f"{what} has {len(data)} bytes, more than the {MAX_XML} that are read")
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+        collect_ids=False,
+    )
     try:
-        root = etree.fromstring(data, _own.parser)
+        root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as exc:
         raise MalformedXML(f"{what} is not well-formed XML: {exc.msg}") from exc
     if root.getroottree().docinfo.internalDTD is not None:

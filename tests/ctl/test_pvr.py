@@ -151,8 +151,12 @@ def test_a_doubt_says_what_is_unknown(tmp_path: Path) -> None:
 def refuses(daemon: Daemon) -> bool:
     """Ask the daemon about a guest for POWER7 of revision 2.1."""
     text = domain(custom("POWER7_v2.1"), arch="ppc64le")
-    answer = daemon.check({"domain": "web1", "operation": "prepare", "xml": text})
-    return bool(answer["refused"])
+
+    async def ask() -> bool:
+        answer = daemon.check({"domain": "web1", "operation": "prepare", "xml": text})
+        return bool(answer["refused"])
+
+    return asyncio.run(ask())
 
 
 def test_daemon(tmp_path: Path) -> None:
