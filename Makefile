@@ -46,12 +46,13 @@ TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils se
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
-  deb rpm check test demo deps clean
+  deb rpm check test bench demo deps clean
 
 help:
 	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
 	@echo 'make check      format, lint, types, unit tests, man pages'
 	@echo 'make test       deps, check, and the tests on the hosts of the lab (as root)'
+	@echo 'make bench      measure, beside what others need for the same (as root)'
 	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
 	@echo 'make deb        build the Debian package into dist/'
 	@echo 'make rpm        build the RPM packages into dist/ (Fedora)'
@@ -162,6 +163,10 @@ test: deps
 	$(MAKE) check
 	$(VENV)/bin/pytest tests/lab tests/powerpc tests/selinux tests/rpm tests/test_apparmor.py \
 	  tests/ctl/test_report_browser.py
+
+# BENCH: --quick, or the parts that are wanted
+bench: deps
+	$(VENV)/bin/python -m bench $(BENCH)
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo
