@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from bench.place import ROOT, daemon
@@ -51,7 +52,7 @@ def _rows(hook: Path, rounds: int) -> Iterator[Row]:
         for operation in ("prepare", "start", "started"):
             cases[operation] = [str(hook), "web1", operation, "begin", "-"]
         spent = interleaved(
-            {name: lambda argv=argv: _run(argv, xml.encode()) for name, argv in cases.items()},
+            {name: partial(_run, argv, xml.encode()) for name, argv in cases.items()},
             rounds=rounds,
         )
     found = medians(spent)

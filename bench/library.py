@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from bench.clibvirt import CLibrary
 from bench.rounds import interleaved, medians
@@ -63,15 +64,11 @@ def _many(cpu_map: cpu.CPUMap, rounds: int) -> Iterator[Row]:
             # as they come from as many files: equal, but not the same
             cpus = [parse_cpu(texts[n % kinds]) for n in range(number)]
             fewer = cpus[: number // 10]
-            found = medians(
-                interleaved(
-                    {
-                        "ours": lambda cpus=cpus: cpu.baseline(cpu_map, X86, cpus),
-                        "fewer": lambda fewer=fewer: cpu.baseline(cpu_map, X86, fewer),
-                    },
-                    rounds=rounds,
-                )
-            )
+            cases = {
+                "ours": partial(cpu.baseline, cpu_map, X86, cpus),
+                "fewer": partial(cpu.baseline, cpu_map, X86, fewer),
+            }
+            found = medians(interleaved(cases, rounds=rounds))
             name = f"ours, of {number // 10}"
             what = f"baseline of {number} hosts, {kinds} distinct"
             yield against(what, found["ours"], found["fewer"], name, 12.0)

@@ -130,23 +130,24 @@ def storm(path: Path, frame: bytes, callers: int = CALLERS) -> list[float]:
 
     By one thread: as many threads would measure each other.
     """
-    clients = {}
+    sent: dict[socket.socket, float] = {}
     with selectors.DefaultSelector() as selector:
         for _ in range(callers):
             connection = socket.socket(socket.AF_UNIX)
             connection.connect(str(path))
-            selector.register(connection, selectors.EVENT_READ)
-            clients[connection] = 0.0
-        for connection in clients:
-            clients[connection] = time.perf_counter()
+            selector.register(connection, selectors.EVENT_READ, connection)
+            sent[connection] = 0.0
+        for connection in sent:
+            sent[connection] = time.perf_counter()
             connection.sendall(frame)
         seconds = []
         while selector.get_map():
             for key, _ in selector.select(SECONDS):
-                if key.fileobj.recv(1 << 20).endswith(b"\0"):
-                    seconds.append(time.perf_counter() - clients[key.fileobj])
-                    selector.unregister(key.fileobj)
-        for connection in clients:
+                connection = key.data
+                if connection.recv(1 << 20).endswith(b"\0"):
+                    seconds.append(time.perf_counter() - sent[connection])
+                    selector.unregister(connection)
+        for connection in sent:
             connection.close()
     return seconds
 
