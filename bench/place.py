@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,10 +76,19 @@ def daemon(uri: str, *, state: Path | None = None, path: Path | None = None) -> 
                 while READY not in notify.recv(4096):
                     pass
                 ready = time.perf_counter() - begin
+                threading.Thread(target=_drain, args=(notify,), daemon=True).start()
                 yield Daemon(process=process, socket=path, ready=ready, folder=folder)
             finally:
                 process.terminate()
                 process.wait(SECONDS)
+
+
+def _drain(notify: socket.socket) -> None:
+    """Read on, as systemd does: a daemon waits where its messages are not taken."""
+    notify.settimeout(None)
+    with contextlib.suppress(OSError):
+        while notify.recv(4096):
+            pass
 
 
 @contextmanager
