@@ -51,12 +51,13 @@ TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils se
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
-  deb rpm check test fuzz demo deps clean
+  deb rpm check test bench fuzz demo deps clean
 
 help:
 	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
 	@echo 'make check      format, lint, types, unit tests, man pages'
 	@echo 'make test       deps, check, and the tests on the hosts of the lab (as root)'
+	@echo 'make bench      measure, beside what others need for the same (as root)'
 	@echo 'make fuzz       give what reads strangers'\'' input a million strange inputs (20 minutes)'
 	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
 	@echo 'make deb        build the Debian package into dist/'
@@ -162,7 +163,7 @@ rpm:
 check: $(VENV)/installed
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
-	$(VENV)/bin/mypy --strict guardd tests
+	$(VENV)/bin/mypy --strict guardd tests bench
 	$(VENV)/bin/pytest --ignore=tests/lab -m 'not slow'
 	@complaints=$$(groff -man -Tutf8 -ww -z $(man_pages) 2>&1); \
 	  [ -z "$$complaints" ] || { echo "$$complaints"; exit 1; }
@@ -172,6 +173,10 @@ test: deps
 	$(MAKE) check
 	$(VENV)/bin/pytest tests/lab tests/powerpc tests/selinux tests/rpm tests/test_apparmor.py \
 	  tests/ctl/test_report_browser.py
+
+# BENCH: --quick, or the parts that are wanted
+bench: deps
+	$(VENV)/bin/python -m bench $(BENCH)
 
 # RUNS: inputs for the wire and for domain XML each, a tenth of them for the rest. JOBS: at a time.
 RUNS = 500000

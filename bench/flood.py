@@ -46,7 +46,7 @@ def holds_idle() -> None:
 
 
 def writes_slowly() -> None:
-    held = []
+    held: list[socket.socket] = []
     while True:
         if len(held) < HELD:
             held.append(opened())

@@ -79,6 +79,9 @@ class Daemon:
         self._calls = Calls()
         self._watcher: Watcher | None = None
         self._host: HostSnapshot | None = None
+        # once the reply is on its way, where there is a loop: it wakes other threads up, and they
+        # take their time
+        self._later: Callable[..., object] = lambda act, *words: act(*words)
         self._put_in_force()
 
     # -- the verdict path: no libvirt, no file, no waiting
@@ -96,16 +99,24 @@ class Daemon:
         elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
-        self._journal.write(render.journal_fields(verdict, elapsed_usec))
-        if self._watcher is not None:
-            if verdict.unseen is not None:
-                self._watcher.learn(verdict.unseen)
-            self._watcher.judged(request, verdict)
+        record = render.journal_fields(verdict, elapsed_usec)
+        self._later(self._tell_others, record, request, verdict)
         return {
             "refused": verdict.refused,
-            "line": render.hook_line(verdict),
+            "line": record["MESSAGE"],
             "verdict": wire.verdict_to_dict(verdict),
         }
+
+    def _tell_others(
+        self, record: Mapping[str, str], request: CheckRequest, verdict: Verdict
+    ) -> None:
+        self._journal.write(record)
+        if self._watcher is None:
+            return
+        if verdict.unseen is not None:
+            self._watcher.learn(verdict.unseen)
+        # without its XML: thousands may wait
+        self._watcher.judged(replace(request, xml=""), verdict)
 
     def missed(self, parameters: Mapping[str, Any]) -> None:
         """Take note of a Check whose caller has left: its hook has judged by itself."""
@@ -272,6 +283,7 @@ class Daemon:
     async def run(self, listeners: list[socket.socket], uri: str) -> None:
         """Serve until SIGTERM or SIGINT; raises BadConfig where it cannot begin."""
         loop = asyncio.get_running_loop()
+        self._later = loop.call_soon
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from guardd import __version__
@@ -223,9 +223,30 @@ def check_parameters(request: CheckRequest) -> dict[str, Any]:
 
 def verdict_to_dict(verdict: Verdict) -> dict[str, Any]:
     """Give *verdict* as the JSON object that the interface describes."""
-    document = asdict(verdict)
-    del document["unseen"]  # between the judge and the watcher only
-    return document
+    return {  # but what is between the judge and the watcher only
+        "domain": verdict.domain,
+        "uuid": verdict.uuid,
+        "operation": verdict.operation,
+        "decision": verdict.decision,
+        "refused": verdict.refused,
+        "would_refuse": verdict.would_refuse,
+        "leniency": verdict.leniency,
+        "findings": [finding_to_dict(finding) for finding in verdict.findings],
+        "guest_cpu": verdict.guest_cpu,
+        "host_cpu": verdict.host_cpu,
+        "source": verdict.source,
+    }
+
+
+def finding_to_dict(finding: Finding) -> dict[str, str]:
+    """Give *finding* as the JSON object that the interface describes."""
+    return {
+        "code": finding.code,
+        "subject": finding.subject,
+        "sentence": finding.sentence,
+        "hint": finding.hint,
+        "mode": finding.mode,
+    }
 
 
 Kind = TypeVar("Kind")

@@ -66,8 +66,11 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
     one of the limits above.
     """
     try:
-        data = text.encode("utf-8") if isinstance(text, str) else text
-        data.decode("utf-8")
+        if isinstance(text, str):
+            data = text.encode("utf-8")
+        else:
+            data = text
+            data.decode("utf-8")
     except UnicodeError as exc:
         raise MalformedXML(f"{what} is not UTF-8") from exc
     if len(data) > MAX_XML:
@@ -82,6 +85,7 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
         huge_tree=False,
         remove_comments=True,
         remove_pis=True,
+        collect_ids=False,
     )
     try:
         root = etree.fromstring(data, parser)

@@ -21,6 +21,7 @@ from guardd.judge.finding import Code
 from guardd.judge.policy import DEFAULT_RULES
 from guardd.render import MESSAGE_ID
 from tests import pages
+from tests.ctl.commands import subcommands
 from tests.pages import HERE, PAGES, ROOT, Block
 
 MAN_PAGES = sorted((ROOT / "man").iterdir())
@@ -101,8 +102,9 @@ def test_call(where: str, call: str) -> None:
     command: click.Command = cpu_guardctl
     while isinstance(command, click.Group):
         word = words.pop(0).strip("\"'.,:")
-        assert word in command.commands, (where, call)
-        command = command.commands[word]
+        known_commands = subcommands(command)
+        assert word in known_commands, (where, call)
+        command = known_commands[word]
     known = {option for parameter in command.params for option in parameter.opts}
     # an option's value, and prose after it, are not looked at
     assert {word for word in words if word.startswith("--")} <= known | {"--help"}, (where, call)

@@ -22,6 +22,7 @@ from guardd.ctl import hook, report
 from guardd.ctl.main import main as cpu_guardctl
 from guardd.journal import Kind
 from guardd.judge.finding import Code, Decision, Operation, Verdict
+from tests.ctl.commands import subcommands
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOG = ROOT / "systemd/cpu-guardd.catalog"
@@ -231,7 +232,7 @@ def test_examples_of_the_man_page_parse() -> None:
 def commands(group: click.Group, name: str) -> list[tuple[str, click.Command]]:
     """List all commands below *group* with their names in full."""
     found = []
-    for word, command in group.commands.items():
+    for word, command in subcommands(group).items():
         if isinstance(command, click.Group):
             found += commands(command, f"{name}{word} ")
         else:

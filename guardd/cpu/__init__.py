@@ -83,9 +83,12 @@ DRIVERS: tuple[Driver[Any, Any], ...] = (
 _OPEN_MODES = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CPUMap:
-    """Each driver's part of the CPU map by the driver's name, or why it could not be read."""
+    """Each driver's part of the CPU map by the driver's name, or why it could not be read.
+
+    One is equal to itself only: maps are large, and each is loaded once.
+    """
 
     parts: Mapping[str, object]
 

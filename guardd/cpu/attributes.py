@@ -17,6 +17,7 @@ ULLONG_MAX = 0xFFFFFFFFFFFFFFFF
 # no more of those than Python's int() surely takes
 _UNSIGNED = re.compile(r"[ \t\n\v\f\r]*\+?0*([0-9]{1,20})")
 _SIGNED = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,20})")
+_SURE_DIGITS = 9  # a number with no more is below every limit
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -31,13 +32,15 @@ def word(words: type[Word], text: str, problem: str) -> Word:
 
 def optional(words: type[Word], element: Element, name: str, default: Word) -> Word:
     """Read one of *words*, *default* when it is missing; raises InvalidCPU."""
-    text = element.get(name)
-    return default if text is None else word(words, text, _invalid(element, name))
+    return default if element.get(name) is None else required(words, element, name)
 
 
 def required(words: type[Word], element: Element, name: str) -> Word:
     """Read one of *words*; raises InvalidCPU, when it is missing too."""
-    return word(words, _present(element, name), _invalid(element, name))
+    try:
+        return words(_present(element, name))
+    except ValueError:
+        raise InvalidCPU(_invalid(element, name)) from None
 
 
 def switch(element: Element, name: str, on: str = "on", off: str = "off") -> bool | None:
@@ -52,6 +55,8 @@ def switch(element: Element, name: str, on: str = "on", off: str = "off") -> boo
 
 def parse_unsigned(text: str, limit: int = UINT_MAX) -> int | None:
     """Read a number up to *limit*; None: it is none."""
+    if _is_plain(text):
+        return int(text)
     found = _UNSIGNED.fullmatch(text)
     number = None if found is None else int(found[1])
     return None if number is None or number > limit else number
@@ -70,13 +75,21 @@ def unsigned(element: Element, name: str, *, positive: bool = False, limit: int 
 
 def integer(element: Element, name: str) -> int:
     """Read a number that libvirt keeps as a signed one; raises InvalidCPU if it is negative."""
-    found = _SIGNED.fullmatch(_present(element, name))
+    text = _present(element, name)
+    if _is_plain(text):
+        return int(text)
+    found = _SIGNED.fullmatch(text)
     number = None if found is None else int(found[1] + found[2])
     if number is None or not -INT_MAX - 1 <= number <= INT_MAX:
         raise InvalidCPU(f"{_invalid(element, name)} Expected integer value")
     if number < 0:
         raise InvalidCPU(f"{_invalid(element, name)} Expected non-negative value")
     return number
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it is a number as nearly all are written: digits, and not many."""
+    return len(text) <= _SURE_DIGITS and text.isdecimal() and text.isascii()
 
 
 def _present(element: Element, name: str) -> str:

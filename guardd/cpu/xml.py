@@ -5,7 +5,7 @@ Source: spec cpu-x86, sections 3.2 (parsing) and 3.3 (formatting), read from lib
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -45,6 +45,9 @@ VENDOR_ID_LENGTH = 12  # bytes of CPUID leaf 0 EBX, EDX, ECX
 CACHE_LEVELS = range(1, 4)
 
 _FEATURE_POLICIES: dict[str, FeaturePolicy] = {policy.value: policy for policy in FeaturePolicy}
+# child elements by name, each in the order of the document
+Children = Mapping[str, Sequence[Element]]
+
 _HAS_MODEL = (Mode.CUSTOM, Mode.HOST_MODEL)
 _HAS_MIGRATABLE = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
 
@@ -61,17 +64,18 @@ def cpu_from_element(cpu: Element, cpu_type: CPUType | None = None) -> CPUDef:
     """
     if cpu.tag != "cpu":
         raise InvalidCPU("XML does not contain expected 'cpu' element")
+    children = _by_name(cpu)
     if cpu_type is None:
-        cpu_type = CPUType.GUEST if cpu.find("arch") is None else CPUType.HOST
+        cpu_type = CPUType.HOST if "arch" in children else CPUType.GUEST
         if cpu_type is CPUType.HOST and "match" in cpu.attrib:
             raise InvalidCPU(
                 "'arch' element cannot be used inside 'cpu' element with 'match' attribute"
             )
     attributes = _attributes(cpu, cpu_type)
-    host = _host_children(cpu) if cpu_type is CPUType.HOST else _NOT_A_HOST
-    model = _model_and_vendor(cpu, cpu_type, attributes.mode)
-    topology = _topology(cpu)
-    features = _features(cpu, cpu_type, attributes.mode, model.name)
+    host = _host_children(children) if cpu_type is CPUType.HOST else _NOT_A_HOST
+    model = _model_and_vendor(children, cpu_type, attributes.mode)
+    topology = _topology(children)
+    features = _features(children, cpu_type, attributes.mode, model.name)
     return CPUDef(
         type=cpu_type,
         mode=attributes.mode,
@@ -88,10 +92,23 @@ def cpu_from_element(cpu: Element, cpu_type: CPUType | None = None) -> CPUDef:
         signature=host.signature,
         tsc=host.tsc,
         topology=topology,
-        cache=_cache(cpu),
-        maxphysaddr=_maxphysaddr(cpu),
+        cache=_cache(children),
+        maxphysaddr=_maxphysaddr(children),
         features=features,
     )
+
+
+def _by_name(cpu: Element) -> Children:
+    """Sort the children once: a search for each of them takes longer than reading them all."""
+    children: dict[str, list[Element]] = {}
+    for child in cpu:
+        children.setdefault(child.tag, []).append(child)
+    return children
+
+
+def _first(children: Children, name: str) -> Element | None:
+    elements = children.get(name)
+    return elements[0] if elements else None
 
 
 class _Attributes(NamedTuple):
@@ -143,25 +160,27 @@ def _attributes(cpu: Element, cpu_type: CPUType) -> _Attributes:
     )
 
 
-def _host_children(cpu: Element) -> _Host:
-    arch = _text(cpu, "arch")
+def _host_children(children: Children) -> _Host:
+    arch = _text(children, "arch")
     if not arch:
         raise InvalidCPU("Missing CPU architecture")
     known = word(Arch, arch, f"Unknown architecture {arch}")
     microcode = signature = tsc = None
-    if (element := cpu.find("microcode")) is not None:
+    if (element := _first(children, "microcode")) is not None:
         microcode = _microcode(element)
-    if (element := cpu.find("signature")) is not None:
+    if (element := _first(children, "signature")) is not None:
         signature = Signature(
             family=unsigned(element, "family", positive=True),
             model=unsigned(element, "model"),
             stepping=unsigned(element, "stepping"),
         )
-    if (element := cpu.find("counter[@name='tsc']")) is not None:
-        tsc = TSC(
-            frequency=unsigned(element, "frequency", limit=ULLONG_MAX),
-            scaling=switch(element, "scaling", "yes", "no"),
-        )
+    for element in children.get("counter", ()):
+        if element.get("name") == "tsc":
+            tsc = TSC(
+                frequency=unsigned(element, "frequency", limit=ULLONG_MAX),
+                scaling=switch(element, "scaling", "yes", "no"),
+            )
+            break
     return _Host(known, microcode, signature, tsc)
 
 
@@ -175,8 +194,8 @@ def _microcode(element: Element) -> int | None:
     return version or None
 
 
-def _model_and_vendor(cpu: Element, cpu_type: CPUType, mode: Mode | None) -> _Model:
-    element = cpu.find("model")
+def _model_and_vendor(children: Children, cpu_type: CPUType, mode: Mode | None) -> _Model:
+    element = _first(children, "model")
     name = None if element is None else string_value(element) or None
     if name is None and cpu_type is CPUType.HOST:
         raise InvalidCPU("Missing CPU model name")
@@ -189,14 +208,14 @@ def _model_and_vendor(cpu: Element, cpu_type: CPUType, mode: Mode | None) -> _Mo
                 raise InvalidCPU("vendor_id must be exactly 12 characters long")
             if "," in vendor_id:
                 raise InvalidCPU("vendor id is invalid")
-    vendor = _text(cpu, "vendor") or None
+    vendor = _text(children, "vendor") or None
     if vendor is not None and name is None:
         raise InvalidCPU("CPU vendor specified without CPU model")
     return _Model(name, vendor, fallback, vendor_id)
 
 
-def _topology(cpu: Element) -> Topology | None:
-    element = cpu.find("topology")
+def _topology(children: Children) -> Topology | None:
+    element = _first(children, "topology")
     if element is None:
         return None
 
@@ -215,9 +234,9 @@ def _topology(cpu: Element) -> Topology | None:
 
 
 def _features(
-    cpu: Element, cpu_type: CPUType, mode: Mode | None, model: str | None
+    children: Children, cpu_type: CPUType, mode: Mode | None, model: str | None
 ) -> Mapping[str, FeaturePolicy | None]:
-    elements = cpu.findall("feature")
+    elements = children.get("feature")
     if not elements:
         return NO_FEATURES
     if model is None and mode in (Mode.CUSTOM, None):
@@ -239,8 +258,8 @@ def _features(
     return MappingProxyType(features)
 
 
-def _cache(cpu: Element) -> Cache | None:
-    elements = cpu.findall("cache")
+def _cache(children: Children) -> Cache | None:
+    elements = children.get("cache")
     if not elements:
         return None
     if len(elements) > 1:
@@ -253,8 +272,8 @@ def _cache(cpu: Element) -> Cache | None:
     return Cache(level=level, mode=required(CacheMode, elements[0], "mode"))
 
 
-def _maxphysaddr(cpu: Element) -> MaxPhysAddr | None:
-    element = cpu.find("maxphysaddr")
+def _maxphysaddr(children: Children) -> MaxPhysAddr | None:
+    element = _first(children, "maxphysaddr")
     if element is None:
         return None
     mode = required(PhysAddrMode, element, "mode")
@@ -270,8 +289,8 @@ def _maxphysaddr(cpu: Element) -> MaxPhysAddr | None:
     return MaxPhysAddr(mode=mode, bits=bits, limit=limit)
 
 
-def _text(cpu: Element, name: str) -> str:
-    element = cpu.find(name)
+def _text(children: Children, name: str) -> str:
+    element = _first(children, name)
     return "" if element is None else string_value(element)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -22,7 +21,6 @@ from guardd.ctl.common import (
 )
 from guardd.ctl.completion import Guest
 from guardd.ctl.known import file_text, guest_as_sent, guest_text, host_snapshot, is_file
-from guardd.ctl.prospect import prospects, show_prospects
 from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
 from guardd.facts.domain import parse_domain, trim_domain
@@ -31,7 +29,6 @@ from guardd.judge import judge
 from guardd.judge.advice import advise
 from guardd.judge.arrival import arrival_requests
 from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
-from guardd.probe.revision import read_revision
 from guardd.xmldoc import parse_xml
 
 
@@ -80,6 +77,8 @@ def check(  # noqa: PLR0913 (its options)
     """
     text = file_text(guest) if is_file(guest) else guest_text(guest)
     if destinations:
+        from guardd.ctl.prospect import prospects, show_prospects
+
         requests = _requests_elsewhere(guest, text, operation)
         sys.exit(show_prospects(prospects(destinations, requests, cpu_map), as_json=as_json))
     try:
@@ -93,6 +92,8 @@ def check(  # noqa: PLR0913 (its options)
     (rules, _), snapshot = files.read_config(config), host_snapshot(state)
     cpu_map = match_pvr(cpu_map, rules.pvr)
     if rules.pvr is PVRMatch.EXACT:
+        from guardd.probe.revision import read_revision
+
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     verdict = judge(request, snapshot, rules.policy, cpu_map)
     advice: list[Finding] = []
@@ -101,7 +102,7 @@ def check(  # noqa: PLR0913 (its options)
         advice = [finding for finding in advised if finding not in verdict.findings]
     if as_json:
         document = wire.verdict_to_dict(verdict)
-        print_json({**document, "advice": [asdict(finding) for finding in advice]})
+        print_json({**document, "advice": [wire.finding_to_dict(finding) for finding in advice]})
     else:
         click.echo(render.report(verdict))
         if verdict.decision is Decision.ALLOW and not verdict.findings:

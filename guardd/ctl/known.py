@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +16,11 @@ from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
 from guardd.facts.states import GuestState, defined_state
-from guardd.judge.matrix import Traveller, traveller
 from guardd.kept import kept_host
-from guardd.libvirtconn import Connection
-from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
+
+if TYPE_CHECKING:
+    from guardd.judge.matrix import Traveller
+    from guardd.libvirtconn import Connection
 
 URI = "qemu:///system"
 STDIN = "-"
@@ -55,6 +57,8 @@ def host_snapshot(directory: Path = files.STATE_DIRECTORY) -> HostSnapshot:
 
 
 def _fresh_snapshot() -> HostSnapshot:
+    from guardd.watch.learn import learn_host, learn_hypervisor, with_fingerprint
+
     try:
         with connected(read_only=False) as connection:
             snapshot, keys = learn_host(connection)
@@ -135,6 +139,8 @@ def travellers(definitions: Path = DEFINITIONS) -> tuple[list[Traveller], str]:
     The second value says what is missing then, "" for nothing. Raises LibvirtFailed where the
     files cannot be read either.
     """
+    from guardd.judge.matrix import traveller
+
     try:
         found = _travellers(read_only=False)
     except LibvirtFailed:
@@ -149,6 +155,8 @@ def travellers(definitions: Path = DEFINITIONS) -> tuple[list[Traveller], str]:
 
 
 def _travellers(*, read_only: bool) -> list[Traveller]:
+    from guardd.judge.matrix import traveller
+
     with connected(read_only=read_only) as connection:
         return [traveller(*each) for each in libvirtconn.guests_as_sent(connection)]
 

@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import click
 
 from guardd import __version__
-from guardd.ctl.baseline import baseline
-from guardd.ctl.check import check
-from guardd.ctl.compare import compare
-from guardd.ctl.decode import decode
-from guardd.ctl.doctor.command import doctor
-from guardd.ctl.drift import drift
-from guardd.ctl.events import events
-from guardd.ctl.explain import explain
-from guardd.ctl.fix import fix
-from guardd.ctl.guests import guests
-from guardd.ctl.hook import hook
-from guardd.ctl.host import host
-from guardd.ctl.metrics import metrics
-from guardd.ctl.models import models
-from guardd.ctl.preflight import preflight
-from guardd.ctl.replay import replay
-from guardd.ctl.report import report
-from guardd.ctl.status import status
+from guardd.ctl import completion  # noqa: F401 (it teaches click the shells)
 from guardd.ctl.terminal import guard
-from guardd.ctl.update import update
 
+# each is a click command of its own name, in the module of that name
 COMMANDS = (
-    baseline,
-    check,
-    compare,
-    decode,
-    doctor,
-    drift,
-    events,
-    explain,
-    fix,
-    guests,
-    hook,
-    host,
-    metrics,
-    models,
-    preflight,
-    replay,
-    report,
-    status,
-    update,
+    "baseline",
+    "check",
+    "compare",
+    "decode",
+    "doctor",
+    "drift",
+    "events",
+    "explain",
+    "fix",
+    "guests",
+    "hook",
+    "host",
+    "metrics",
+    "models",
+    "preflight",
+    "replay",
+    "report",
+    "status",
+    "update",
 )
+_ELSEWHERE = {"doctor": "doctor.command"}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Imports only the command that is run: all of them take longer than most of them run."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Name all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """Give the command called *name*, None where there is none."""
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"guardd.ctl.{_ELSEWHERE.get(name, name)}")
+        command: click.Command = getattr(module, name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="cpu-guardctl %(version)s")
 def main() -> None:
     """Ask cpu-guardd's questions by hand.
@@ -62,9 +63,6 @@ def main() -> None:
     """
     sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
 
-
-for command in COMMANDS:
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

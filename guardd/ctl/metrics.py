@@ -29,7 +29,7 @@ def metrics(textfile: Path | None, path: str) -> None:
 
     Exit status: 0 the daemon answered, 69 it did not.
     """
-    from guardd.metrics import exposition  # noqa: PLC0415 (its package may be missing)
+    from guardd.metrics import exposition
 
     away: DaemonUnreachable | None = None
     try:

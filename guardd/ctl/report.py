@@ -74,7 +74,7 @@ def report(  # noqa: PLR0913 (its options)
     if file == STDOUT and as_json:
         raise click.UsageError("--html - and --json cannot both print on stdout")
     if file is not None:
-        from guardd.page import page  # noqa: PLC0415 (its package may be missing)
+        from guardd.page import page
     rules, _files = files.read_config(config)
     cpu_map = match_pvr(cpu_map, rules.pvr)
     guests, missing = travellers()

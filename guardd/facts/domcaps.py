@@ -56,6 +56,10 @@ class Hypervisor:
     host_model: CPUDef | None = None
     models: Mapping[str, ModelSupport] = field(default_factory=lambda: MappingProxyType({}))
 
+    def __hash__(self) -> int:
+        """Hash its name; the rest has mappings, which have no hash."""
+        return hash(self.key)
+
     @property
     def key(self) -> HypervisorKey:
         """Name it by its virt type, arch, canonical machine and emulator."""

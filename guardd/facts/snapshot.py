@@ -53,6 +53,10 @@ class HostSnapshot:
     fingerprint: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     arm: ArmHost | None = None
 
+    def __hash__(self) -> int:
+        """Hash what tells snapshots apart in practice; the rest has mappings, that have no hash."""
+        return hash((self.hostname, self.taken))
+
     def canonical_machine(self, arch: Arch, machine: str) -> str:
         """Give the machine type that the alias *machine* stands for, or *machine* itself."""
         return self.machines.get(arch, {}).get(machine, machine)

@@ -185,6 +185,7 @@ def _verdict(
         leniency=_leniency(bound) if outcome.would_refuse else "",
         findings=outcome.findings,
         guest_cpu="" if guest is None else _guest_label(guest),
+        guest=guest,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from guardd.facts.domain import Guest
 from guardd.facts.domcaps import HypervisorKey
 
 
@@ -136,8 +137,9 @@ class Verdict:
     enforce, for the host, the guest or the finding, or because of what `leniency` says, a sentence
     or "". `guest_cpu`, `host_cpu` and `source` say in
     words what was held against what, and where the host's side was known from. `uuid` is "" where
-    it could not be read. `unseen` is a hypervisor that the snapshot lacks, for the watcher to ask
-    libvirt about.
+    it could not be read. Two are for the watcher and never sent: `unseen` is a hypervisor that the
+    snapshot lacks, to ask libvirt about; `guest` is what the document said, None where it could not
+    be read.
     """
 
     domain: str
@@ -152,3 +154,4 @@ class Verdict:
     host_cpu: str = ""
     source: str = ""
     unseen: HypervisorKey | None = None
+    guest: Guest | None = field(default=None, compare=False, repr=False)

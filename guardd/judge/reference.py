@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 
 from guardd import cpu
@@ -13,6 +14,9 @@ from guardd.facts.domcaps import Hypervisor, HypervisorKey, Usable
 from guardd.facts.snapshot import HostSnapshot, Origin
 
 KVM = "kvm"
+# references that are built once: every verdict on a host needs one of the same few
+REMEMBERED = 16
+
 # what QEMU's `host` and `max` leave out although it can be had by name, since it has to suit the
 # guest's topology (no_autoenable_flags in QEMU's target/i386/cpu.c)
 ONLY_BY_NAME = frozenset({"topoext", "ht"})
@@ -70,6 +74,7 @@ def find_hypervisor(
     return nearest, all(likeness(nearest))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def build_reference(
     cpu_map: CPUMap, snapshot: HostSnapshot, hypervisor: Hypervisor, *, exact: bool
 ) -> Reference:

@@ -108,8 +108,9 @@ def printable(text: str, limit: int = SHOWN_LENGTH) -> str:
     What a terminal would act on is shown as Python escapes it.
     """
     text = text[: limit + 1]  # that much is too long already, however much more there is
-    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def hook_line(verdict: Verdict) -> str:

@@ -60,7 +60,7 @@ class Chore:
         """Act on an event in a guest's life."""
 
     def judged(self, connection: Connection, request: CheckRequest, verdict: Verdict) -> None:
-        """Act on a verdict that was given."""
+        """Act on a verdict that was given; the XML of *request* is not kept for it."""
 
     def changed(self, connection: Connection, before: HostSnapshot, now: HostSnapshot) -> None:
         """Act on a host that is not what it was."""

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from guardd import libvirtconn, render
 from guardd.cpu.driver import CompareResult, Comparison
 from guardd.errors import GuardError, LibvirtFailed
-from guardd.facts.domain import parse_domain
 from guardd.facts.domcaps import Hypervisor
 from guardd.facts.snapshot import HostSnapshot
 from guardd.journal import Kind, Priority
@@ -37,12 +36,11 @@ class SecondOpinion(Chore):
         host = self._desk.known().host
         if request.operation is not Operation.PREPARE or request.arrives or host is None:
             return
-        try:
-            guest = parse_domain(request.xml)
-        except GuardError:
-            return  # the verdict says so
+        guest = verdict.guest
+        if guest is None or guest.cpu is None:
+            return  # it could not be read, or says nothing
         question = question_for(guest)
-        if guest.cpu is None or question is None or (question, host.taken) in self._asked:
+        if question is None or (question, host.taken) in self._asked:
             return
         own = own_answer(guest, guest.cpu, host, self._desk.known().cpu_map)
         if own is not None:

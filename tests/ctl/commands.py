@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import click
 from click.testing import CliRunner
 
 from guardd import files
@@ -77,6 +78,13 @@ class Done:
         document = json.loads(self.out)
         validate(document)
         return {key: value for key, value in document.items() if key != "schema"}
+
+
+def subcommands(group: click.Group) -> dict[str, click.Command]:
+    """Give the commands of *group* by name."""
+    context = click.Context(group)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def run(*words: str | Path, stdin: str | bytes = b"") -> Done:

@@ -13,6 +13,7 @@ import pytest
 from jsonschema import ValidationError
 
 from guardd.ctl.main import main
+from tests.ctl.commands import subcommands
 from tests.ctl.schemas import FOLDER, validate
 from tests.recordings import ROOT
 
@@ -22,7 +23,7 @@ TEXT = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
 
 def commands(group: click.Group, *words: str) -> Iterator[str]:
     """Name the schema of every command that has --json."""
-    for name, command in group.commands.items():
+    for name, command in subcommands(group).items():
         if isinstance(command, click.Group):
             yield from commands(command, *words, name)
         elif any(parameter.name == "as_json" for parameter in command.params):

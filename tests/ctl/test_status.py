@@ -116,10 +116,9 @@ def test_explain_nothing() -> None:
     assert "error: no verdict on 'no-guest-of-this-name-was-ever-judged'" in done.err
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: str(command.name))
-def test_help(command: object) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(name: str) -> None:
     """Each tells its own, under both names of the option."""
-    name = str(getattr(command, "name", ""))
     done = run(name, "--help")
 
     assert 0 == done.status

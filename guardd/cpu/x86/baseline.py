@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from guardd.cpu.definition import CPUDef, Fallback
@@ -23,6 +23,8 @@ def baseline(x86: X86Map, cpus: Sequence[CPUDef], limits: Limits) -> CPUDef:
     vendor = cpus[0].vendor
     if vendor is not None and vendor not in x86.vendors:
         raise UnknownVendor(f"Unknown CPU vendor {vendor}")
+    # each kind of host once; the first host apart, for libvirt checks less of that one
+    cpus = [cpus[0], *_distinct(cpus[1:])]
     for cpu in cpus[1:]:
         common = all_bits(x86, cpu)
         vendor = _common_vendor(x86, vendor, cpu)
@@ -43,6 +45,15 @@ def baseline(x86: X86Map, cpus: Sequence[CPUDef], limits: Limits) -> CPUDef:
         fallback=Fallback.FORBID if is_the_one else Fallback.ALLOW,
         vendor=result.vendor if has_vendors else None,
     )
+
+
+def _distinct(cpus: Iterable[CPUDef]) -> Iterable[CPUDef]:
+    """Give the first of all *cpus* that are alike in what a baseline looks at."""
+    kinds: dict[object, CPUDef] = {}
+    for cpu in cpus:
+        features = cpu.features
+        kinds.setdefault((cpu.model, cpu.vendor, *features, *features.values()), cpu)
+    return kinds.values()
 
 
 def _common_vendor(x86: X86Map, vendor: str | None, cpu: CPUDef) -> str | None:

@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, FeaturePolicy, Match
 from guardd.cpu.driver import CompareResult, Comparison, Difference
-from guardd.cpu.x86.map import X86Map
+from guardd.cpu.x86.map import X86Map, unknown_feature
 
 ARCHS = frozenset({Arch.I686, Arch.X86_64})
 
 _ADDS = frozenset({FeaturePolicy.FORCE, FeaturePolicy.REQUIRE, None})
 _SUBTRACTS = frozenset({FeaturePolicy.DISABLE, FeaturePolicy.FORBID})
+_NONE_ASKED = dict.fromkeys(FeaturePolicy, 0)
+_REQUIRE = FeaturePolicy.REQUIRE  # Python 3.11 makes a call of each look into an enum
 
 
 class Asked(NamedTuple):
@@ -30,11 +32,16 @@ def all_bits(x86: X86Map, cpu: CPUDef) -> int:
     Raises UnknownModel or UnknownFeature; the name of an optional feature is not looked up.
     """
     bits = x86.model(cpu.model).bits if cpu.model is not None else 0
-    for name, policy in cpu.features.items():
-        if policy in _ADDS:
-            bits |= x86.feature(name).bits
-        elif policy in _SUBTRACTS:
-            bits &= ~x86.feature(name).bits
+    # these two loops are most of a comparison, so they make no call for a feature
+    known, name = x86.features, ""
+    try:
+        for name, policy in cpu.features.items():
+            if policy in _ADDS:
+                bits |= known[name].bits
+            elif policy in _SUBTRACTS:
+                bits &= ~known[name].bits
+    except KeyError:
+        raise unknown_feature(name) from None
     return bits
 
 
@@ -43,11 +50,15 @@ def asked_bits(x86: X86Map, cpu: CPUDef) -> Asked:
 
     A host's features have no policy: all are required.
     """
-    bits = dict.fromkeys(FeaturePolicy, 0)
+    bits = dict(_NONE_ASKED)
     if cpu.model is not None:
-        bits[FeaturePolicy.REQUIRE] = x86.model(cpu.model).bits
-    for name, policy in cpu.features.items():
-        bits[policy or FeaturePolicy.REQUIRE] |= x86.feature(name).bits
+        bits[_REQUIRE] = x86.model(cpu.model).bits
+    known, name = x86.features, ""
+    try:
+        for name, policy in cpu.features.items():
+            bits[policy or _REQUIRE] |= known[name].bits
+    except KeyError:
+        raise unknown_feature(name) from None
     return Asked(*bits.values())
 
 

@@ -20,6 +20,7 @@ from guardd.xmldoc import Element
 VENDOR_STRING_LENGTH = 12
 REGISTER_BITS = 32
 STEPPINGS = range(16)
+MAX_NAMED = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,8 @@ _INTERNAL_FEATURES = {
 class X86Map:
     """Vendors, features and models in map order; filled while the map is read, then only read.
 
-    `positions`: the number of each register's bit 0 in the integers of this map.
+    `positions`: the number of each register's bit 0 in the integers of this map. `has_checks`:
+    some model of it has `compat_check`.
     """
 
     vendors: dict[str, Vendor] = field(default_factory=dict)
@@ -103,6 +105,9 @@ class X86Map:
     models: dict[str, Model] = field(default_factory=dict)
     canonical: dict[str, str] = field(default_factory=dict)
     positions: dict[Register, int] = field(default_factory=_RESERVED.copy)
+    has_checks: bool = False
+    # what `names` was asked for: a host is asked for the same few again and again
+    _named: dict[int, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def model(self, name: str) -> Model:
         """Give the model called *name*; raises UnknownModel."""
@@ -116,13 +121,19 @@ class X86Map:
         try:
             return self.features[name]
         except KeyError:
-            raise UnknownFeature(f"Unknown CPU feature {name}") from None
+            raise unknown_feature(name) from None
 
     def names(self, bits: int) -> tuple[str, ...]:
         """Name the features whose bits are all in *bits*, in map order."""
         if not bits:
             return ()
-        return tuple(f.name for f in self.features.values() if f.bits & bits == f.bits)
+        names = self._named.get(bits)
+        if names is None:
+            names = tuple([f.name for f in self.features.values() if f.bits & bits == f.bits])
+            if len(self._named) >= MAX_NAMED:
+                self._named.clear()
+            self._named[bits] = names
+        return names
 
     def union(self, names: Iterable[str]) -> int:
         """Give the bits of the features called *names*; unknown names are left out."""
@@ -211,6 +222,7 @@ class X86Map:
         if name in self.models:
             raise BrokenMap(f"Multiple definitions of CPU model '{name}'")
         compat_check = _has_compat(name, element)
+        self.has_checks |= compat_check
         decode_host, decode_guest = _decode(name, element)
         ancestor = self._ancestor(name, element)
         bits = ancestor.bits if ancestor else 0
@@ -265,6 +277,11 @@ class X86Map:
         return bits, tuple(removed), tuple(added)
 
 
+def unknown_feature(name: str) -> UnknownFeature:
+    """Give the error for the name of a feature that the map does not have."""
+    return UnknownFeature(f"Unknown CPU feature {name}")
+
+
 def load(read: ReadFile) -> X86Map:
     """Read the x86 section of the CPU map through *read*; raises BrokenMap."""
     x86 = X86Map()
@@ -277,7 +294,7 @@ def asks_qemu(x86: X86Map) -> bool:
 
     A map without a single <check> is of a libvirt that always compares.
     """
-    return any(model.compat_check for model in x86.models.values())
+    return x86.has_checks
 
 
 def compat_check(x86: X86Map, model: str) -> bool:

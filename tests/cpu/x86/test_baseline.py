@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,3 +137,24 @@ def test_order_does_not_change_features(cpus: list[CPUDef]) -> None:
             return
         found.add(cpu.features(MAP, Arch.X86_64, result))
     assert len(found) == 1
+
+
+@given(st.lists(X86_HOSTS, min_size=2, max_size=4))
+def test_hosts_that_are_alike(cpus: list[CPUDef]) -> None:
+    """A hundred of each are what one of each is; how the first stands to its vendor aside."""
+    many = [cpus[0], *(replace(each) for each in cpus[1:] * 100)]
+    found = []
+    for hosts in (cpus, many):
+        try:
+            found.append(format_cpu(cpu.baseline(MAP, None, hosts)))
+        except (IncompatibleCPUs, NoSuitableModel) as exc:
+            found.append(str(exc))
+    assert found[0] == found[1]
+
+
+def test_a_first_host_again() -> None:
+    """The vendor of the first is not held against its model, that of one just like it is."""
+    odd = host("Old", vendor="AMD")
+    assert baseline(odd).startswith("AMD")
+    with pytest.raises(IncompatibleCPUs, match="vendor Intel of model Old differs"):
+        baseline(odd, odd)
