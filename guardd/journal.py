@@ -20,6 +20,7 @@ from systemd import journal as systemd_journal
 
 QUEUE_LENGTH = 4096  # records; journald is slower than this for longer only when it is in trouble
 FLUSH_SECONDS = 2.0
+RETRY_SECONDS = 0.2  # journald is back within moments, as long as anybody starts it
 SYSLOG_IDENTIFIER = "cpu-guardd"
 SERVICE = "cpu-guardd.service"
 VERDICT = "verdict"
@@ -64,8 +65,8 @@ def send_record(fields: Mapping[str, str]) -> None:
 class JournalWriter:
     """Writes records from a thread of its own, so that no caller ever waits for journald.
 
-    When journald does not read, records are dropped, oldest kept, and their number is told with
-    the next one that goes through.
+    They wait for a journald that is away or does not read. Those that the queue cannot hold are
+    dropped, oldest kept, and their number is told with the next one that goes through.
     """
 
     def __init__(self, send: Send = send_record, *, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -74,6 +75,7 @@ class JournalWriter:
         self._records: queue.Queue[Mapping[str, str] | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped = 0
         self._lost = 0
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -100,6 +102,8 @@ class JournalWriter:
         except queue.Full:
             return
         self._thread.join(self._flush_seconds)
+        self._closing.set()
+        self._thread.join(RETRY_SECONDS)
 
     def _run(self) -> None:
         while (fields := self._records.get()) is not None:
@@ -110,12 +114,17 @@ class JournalWriter:
                 self._sent({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
 
     def _sent(self, fields: Mapping[str, str]) -> bool:
-        try:
-            self._send(fields)
-        except OSError:
-            self._dropped += 1
-            return False
-        return True
+        while not self._closing.is_set():
+            try:
+                self._send(fields)
+            except ConnectionRefusedError:
+                self._closing.wait(RETRY_SECONDS)  # nobody listens: journald was stopped
+            except OSError:
+                break
+            else:
+                return True
+        self._dropped += 1
+        return False
 
 
 def newest_verdict(guest: str | None, *, directory: Path | None = None) -> dict[str, str] | None:
