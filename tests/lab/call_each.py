@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -59,8 +60,7 @@ def main() -> None:
         paths = []
         for name, xml in asked["calls"]:
             path = f"{folder}/{name}"
-            with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - little is imported
-                file.write(xml)
+            Path(path).write_text(xml, encoding="utf-8")
             paths.append((name, path))
         json.dump(storm(asked["hook"], paths, asked["at_once"]), sys.stdout)
 

@@ -24,7 +24,8 @@ from tests.lab import guard, hosts, stamps
 from tests.lab.guard import Record
 from tests.lab.guests import domain_xml
 from tests.lab.host import HOSTS, Host
-from tests.lab.load import HUNG, KEEPERS, MAXIMUM, ROAMER, Act, Load, What, settle
+from tests.lab.impostor import WAYS
+from tests.lab.load import HUNG, KEEPERS, MAXIMUM, ROAMER, Act, Load, What, clear, settle
 from tests.lab.process import LabError, TimedOut
 
 PAIRS = (("hosta", "hostb"), ("hostc", "hostd"))
@@ -39,10 +40,15 @@ RESUME_SECONDS = 60  # the watcher looks for libvirt after 30 s at the latest
 JUDGED = frozenset({What.HOOK, What.START, What.RESTORE, What.MIGRATE})
 NO_VERDICT = ("failed to get domain", "already active", "no domain with matching")
 UNJUDGED = frozenset({"cannot-tell", "unavailable"})
+# of the host before it changed, or while it is still read: such a verdict refuses nobody
+VAGUE = ("outdated snapshot", "the nearest known")
 
 IMPOSTOR = "/root/impostor.py"
 FAKETIME = "/usr/local/lib/cpu-guardd-faults/libfaketime.so.1"
 STATE = "/var/lib/cpu-guardd"
+PACKAGES = "/root/packages"
+# the first version of which guests had stamps; the format of the snapshot is as old as the package
+OLD = "36f3c9e"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,7 @@ _GUARD = "cpu-guardd.service"
 # what is there already stays, and not a byte more
 _FILL = 'set -e; mount -o "remount,size=$(df --block-size=1 --output=used {0} | tail -1)" {0}'
 _ANEW = "systemctl restart cpu-guardd.service"
+_BACK = f"dpkg --install {PACKAGES}/this.deb"
 _HOLD = (
     "import resource, socket, time\n"
     "resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))\n"
@@ -117,8 +124,8 @@ systemctl restart cpu-guardd.service
 grep -q libfaketime "/proc/$(systemctl show --property=MainPID --value cpu-guardd.service)/maps"
 for jump in +1d -1d +3650d -2h; do
     echo "$jump" >/run/faults/clock
+    systemctl reload cpu-guardd.service  # the host is read anew, and the time written down
     sleep 0.5
-    touch /usr/bin/qemu-system-x86_64  # the host is read anew, and the time written down
 done
 """
 _CLOCK_HEAL = f"rm {_CLOCK_UNIT}; systemctl daemon-reload; systemctl restart cpu-guardd.service"
@@ -153,7 +160,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             inject=f"systemctl stop {_JOURNALD}", heal=f"systemctl start {_JOURNALD}"
         ),
         "state disk full": Fault(
-            inject=f"{_FILL.format(STATE)}; touch /usr/bin/qemu-system-x86_64; {_ANEW}",
+            inject=f"{_FILL.format(STATE)}; {_ANEW}",
             heal=f"mount -o remount,size=4m {STATE}",
         ),
         "/run full": Fault(
@@ -162,12 +169,16 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             is_libvirts=True,
         ),
         "snapshot garbage": _snapshot("head -c 20000 /dev/urandom >snapshot.json"),
-        "snapshot cut": _snapshot("truncate -s $(($1 % $(stat -c %s snapshot.json))) snapshot.json"),
+        "snapshot cut": _snapshot(
+            "truncate -s $(($1 % $(stat -c %s snapshot.json))) snapshot.json"
+        ),
         "snapshot gone": _snapshot("rm snapshot.json"),
         "snapshot of 2099": _snapshot(
             'sed -i \'s/"taken": "[^"]*"/"taken": "2099-01-01T00:00:00Z"/\' snapshot.json'
         ),
         "snapshot format 9": _snapshot('sed -i \'s/"format": 1/"format": 9/\' snapshot.json'),
+        "upgraded": Fault(inject=f"dpkg --install {PACKAGES}/next.deb", heal=_BACK),
+        "downgraded": Fault(inject=f"dpkg --install {PACKAGES}/old.deb", heal=_BACK),
         "clock jumps": Fault(inject=_CLOCK, heal=_CLOCK_HEAL, seconds=(0.0, 0.5)),
         "no descriptors": Fault(
             inject="set -e; pid=$(systemctl show --property=MainPID --value cpu-guardd.service)"
@@ -190,10 +201,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             inject="systemctl stop cpu-guardd.socket",
             heal="systemctl start cpu-guardd.socket cpu-guardd.service",
         ),
-        **{
-            f"peer: {how}": _impostor(how)
-            for how in "late dripping silent gone half garbage endless huge empty".split()
-        },
+        **{f"peer: {how}": _impostor(how) for how in WAYS},
     }
 )
 
@@ -226,11 +234,17 @@ class Round:
         return [r for r in self.records[act.host] if r["GUARDD_DOMAIN"] == act.guest]
 
     def unjudged(self, act: Act) -> bool:
-        """Whether the journal says that nobody could tell, and that the answer was as configured."""
+        """Whether the journal says that nobody could tell, and the answer was as configured."""
         refused = "yes" if act.is_refused else "no"
-        found = [r for r in self.of(act) if r["GUARDD_DECISION"] in UNJUDGED]
+        found = [
+            record
+            for record in self.of(act)
+            if record["GUARDD_DECISION"] in UNJUDGED
+            or any(word in record.get("GUARDD_SOURCE", "") for word in VAGUE)
+        ]
+        found = [record for record in found if record["GUARDD_REFUSED"] == refused]
         is_as_configured = act.is_refused is (self.answer == "deny")
-        return is_as_configured and any(r["GUARDD_REFUSED"] == refused for r in found)
+        return any(is_as_configured or r["GUARDD_DECISION"] not in UNJUDGED for r in found)
 
 
 # -- what must hold
@@ -270,7 +284,9 @@ def verdicts_are_right(done: Round) -> Iterator[str]:
         if act.what not in JUDGED or act.code == HUNG:
             continue
         if act.code != 0 and not act.is_refused:
+            # libvirt refuses by itself what nobody judged, and does not fit
             is_excused = done.fault.is_libvirts or any(text in act.said for text in NO_VERDICT)
+            is_excused |= not act.fits and done.unjudged(act)
             if act.what is What.HOOK or not is_excused:
                 yield f"{act.what} of {act.guest} on {act.host} failed: {act.said.strip()}"
         elif act.is_refused is act.fits and not done.unjudged(act):
@@ -324,7 +340,7 @@ def play(pair: Sequence[Host], done: Round, chance: random.Random) -> None:
     done.before = _lives(pair)
     cursors = {each.name: each.cursor() for each in pair}
     number = str(chance.randrange(1 << 30))
-    load = Load(pair, str(done.number), random.Random(chance.random()))  # noqa: S311 - no secret
+    load = Load(pair, str(done.number), random.Random(chance.random()))  # noqa: S311
     with load.running():
         time.sleep(chance.uniform(0.0, 1.5))
         host.shell(fault.inject, number)
@@ -403,18 +419,32 @@ systemctl start cpu-guardd.socket cpu-guardd.service
 
 
 @contextmanager
-def prepared(host: Host, faketime: Path) -> Iterator[None]:
-    """Have *host* ready for all faults; make it as it was in the end."""
+def prepared(host: Host, files: Mapping[str, Path]) -> Iterator[None]:
+    """Have *host* ready for all faults, with *files*; make it as it was in the end."""
     host.reset()
-    host.push(Path(__file__).with_name("impostor.py"), IMPOSTOR)
-    host.push(faketime, FAKETIME)
+    for path, source in files.items():
+        host.push(source, path)
     host.shell(_PREPARE)
     try:
         yield
     finally:
         host.shell(_UNDO, check=False)
-        host.reset()
         guard.configure(host, "")
+
+
+@contextmanager
+def needed(chosen: Sequence[str]) -> Iterator[Mapping[str, Path]]:
+    """Give what the *chosen* faults need in a host, by the path there."""
+    files = {IMPOSTOR: Path(__file__).with_name("impostor.py")}
+    with ExitStack() as stack:
+        if "clock jumps" in chosen:
+            files[FAKETIME] = stack.enter_context(libfaketime())
+        if "upgraded" in chosen:
+            files[f"{PACKAGES}/next.deb"] = stack.enter_context(guard.other_package())
+        if "downgraded" in chosen:
+            files[f"{PACKAGES}/old.deb"] = stack.enter_context(guard.other_package(OLD))
+        files[f"{PACKAGES}/this.deb"] = guard.build_package()
+        yield files
 
 
 @contextmanager
@@ -493,14 +523,21 @@ HEAD = (
 )
 
 
-def run_pair(names: Sequence[str], chosen: Sequence[str], count: int, seed: str) -> dict[str, Tally]:
+def run_pair(
+    names: Sequence[str],
+    files: Mapping[str, Path],
+    chosen: Sequence[str],
+    count: int,
+    seed: str,
+) -> dict[str, Tally]:
     """Play on the pair of hosts called *names*; print each round, give the tallies by fault."""
     pair = [HOSTS[name] for name in names]
     tallies = {name: Tally() for name in chosen}
     with ExitStack() as stack:
-        faketime = stack.enter_context(libfaketime())
         for host in pair:
-            stack.enter_context(prepared(host, faketime))
+            guard.install(host, files[f"{PACKAGES}/this.deb"])
+            stack.enter_context(prepared(host, files))
+        stack.callback(clear, pair)
         for done in rounds(pair, chosen, count, seed):
             found = violations_of(done)
             tallies[done.name].add(done, len(found))
@@ -531,14 +568,11 @@ def main() -> int:
         sys.exit(f"faults: {reason}")
     pairs = [pair for pair in PAIRS if pair[0] in args.pair]
     hosts.up([HOSTS[name] for pair in pairs for name in pair])
-    package = guard.build_package()
-    for name in (name for pair in pairs for name in pair):
-        guard.install(HOSTS[name], package)
     print(f"seed {args.seed}", flush=True)
     total = {name: Tally() for name in args.only}
-    with ThreadPoolExecutor() as pool:
+    with needed(args.only) as files, ThreadPoolExecutor() as pool:
         share = -(-args.rounds // len(pairs))
-        runs = [pool.submit(run_pair, pair, args.only, share, args.seed) for pair in pairs]
+        runs = [pool.submit(run_pair, pair, files, args.only, share, args.seed) for pair in pairs]
         for run in runs:
             for name, tally in run.result().items():
                 _merge(total[name], tally)

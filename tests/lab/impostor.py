@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 VERDICT = b'{"parameters":{"refused":true,"line":"cpu-guardd[impostor]: refused"}}'
@@ -31,12 +32,12 @@ def dripping(peer: socket.socket) -> None:
         time.sleep(0.1)
 
 
-def silent(peer: socket.socket) -> None:
+def silent(_peer: socket.socket) -> None:
     """Read nothing and say nothing, until the caller gives up."""
     time.sleep(LATE_SECONDS)
 
 
-def gone(peer: socket.socket) -> None:
+def gone(_peer: socket.socket) -> None:
     """Close at once."""
 
 
@@ -77,12 +78,11 @@ WAYS: Mapping[str, Callable[[socket.socket], None]] = MappingProxyType(
 
 def main(how: str, path: str) -> None:
     """Serve until killed, a thread for each caller."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - as bind wants it
+    Path(path).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     shutil.chown(path, group="libvirt")
-    os.chmod(path, 0o660)  # noqa: PTH101
+    Path(path).chmod(0o660)
     listener.listen(128)
     while True:
         peer, _ = listener.accept()

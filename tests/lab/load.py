@@ -78,7 +78,9 @@ class Load:
     def running(self) -> Iterator[None]:
         """Keep all workers at it; an error of one is raised at the end."""
         with ThreadPoolExecutor(len(WORKERS) * len(self._pair) + 1) as pool:
-            workers = [pool.submit(self._work, each, host) for each in WORKERS for host in self._pair]
+            workers = [
+                pool.submit(self._work, each, host) for each in WORKERS for host in self._pair
+            ]
             workers.append(pool.submit(self._roam))
             try:
                 yield
@@ -90,7 +92,7 @@ class Load:
         while not self._over.is_set():
             worker(self, host)
 
-    def do(  # noqa: PLR0913 - each by name
+    def do(
         self,
         what: What,
         host: Host,
@@ -117,7 +119,7 @@ class Load:
 
     def call_hook(self, host: Host) -> None:
         """Have the installed hook judge a guest of its own name, that fits or does not."""
-        name, fits = self._next("call"), self._chance.random() < 0.5  # noqa: PLR2004
+        name, fits = self._next("call"), self._chance.random() < 0.5
         xml = domain_xml(name, cpu=FITS if fits else DOES_NOT)
         # what a guest that arrives really has is seen at its `prepare`
         operation = self._chance.choice(("prepare", "migrate")) if fits else "prepare"
@@ -126,7 +128,7 @@ class Load:
 
     def start(self, host: Host) -> None:
         """Start a guest that fits, or one that does not; where it runs, destroy it."""
-        name, fits = self._next("guest"), self._chance.random() < 0.5  # noqa: PLR2004
+        name, fits = self._next("guest"), self._chance.random() < 0.5
         xml = domain_xml(name, cpu=FITS if fits else DOES_NOT)
         argv = ("virsh", "--quiet", "create", "/dev/stdin")
         if self.do(What.START, host, name, *argv, fits=fits, stdin=xml).code == 0:
@@ -175,26 +177,45 @@ def _quietly(host: Host, *words: str) -> None:
 
 
 _SETTLE = """
-virsh --quiet list --all --name | while read -r guest; do
-    case " $* " in *" $guest "*) continue; esac
-    [ -z "$guest" ] || virsh --quiet destroy "$guest" </dev/null
+set -e
+for guest in $(virsh --quiet list --all --name); do
+    case " $* " in *" $guest "*) ;; *) virsh --quiet destroy "$guest" || true ;; esac
 done
-[ "$(virsh --quiet domstate sleeper)" = running ] || virsh --quiet start sleeper ||
-    { virsh --quiet managedsave-remove sleeper; virsh --quiet start sleeper; }
+[ "$(virsh --quiet domstate sleeper)" = running ] || timeout 10 virsh --quiet start sleeper || {
+    timeout 10 virsh --quiet destroy sleeper || true
+    timeout 10 virsh --quiet managedsave-remove sleeper || true
+    timeout 10 virsh --quiet start sleeper
+}
+"""
+# libvirtd that is killed while it restores a guest finds it again as one that starts for ever
+_WRECK = """
+systemctl stop libvirtd
+[ ! -e /run/libvirt/qemu/sleeper.pid ] || kill -KILL "$(cat /run/libvirt/qemu/sleeper.pid)"
+rm -f /run/libvirt/qemu/sleeper.* /var/lib/libvirt/qemu/save/sleeper.save
+systemctl start libvirtd
 """
 
 
 def settle(pair: Sequence[Host]) -> None:
     """Bring what a load leaves back to where the next begins: all that stands, and nothing else."""
     for host in pair:
-        host.shell(_SETTLE, *STANDING, check=False)
         for name in (*KEEPERS, SLEEPER):
             if guard.state(host, name) == "":
                 host.virsh("define", "/dev/stdin", stdin=domain_xml(name, cpu=MAXIMUM))
-            if guard.state(host, name) != "running":
+            if name != SLEEPER and guard.state(host, name) != "running":
                 host.virsh("start", name)
+        if host.shell(_SETTLE, *STANDING, check=False).code != 0:
+            host.shell(_WRECK)
+            host.shell(_SETTLE, *STANDING)
     here = [host for host in pair if guard.state(host, ROAMER) == "running"]
     for host in [host for host in pair if host not in here[:1]]:
         _quietly(host, "destroy", ROAMER)
     if not here:
         pair[0].virsh("create", "/dev/stdin", stdin=domain_xml(ROAMER, cpu=FITS))
+
+
+def clear(pair: Sequence[Host]) -> None:
+    """Take all guests of a load away."""
+    settle(pair)
+    for host in pair:
+        host.reset()

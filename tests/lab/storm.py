@@ -65,7 +65,10 @@ def run(host: Host, calls: int, at_once: int, mark: str, hook: str = guard.HOOK)
     asked = {
         "hook": hook,
         "at_once": at_once,
-        "calls": [[name, domain_xml(name, cpu=_cpu(fit)) + PAD] for name, fit in fits.items()],
+        "calls": [
+            [name, domain_xml(name, cpu=FITS if fit else DOES_NOT) + PAD]
+            for name, fit in fits.items()
+        ],
     }
     before = host.cursor()
     told = host.run("python3", "-I", PROGRAM, stdin=json.dumps(asked), timeout=SECONDS).stdout
@@ -84,16 +87,11 @@ def run(host: Host, calls: int, at_once: int, mark: str, hook: str = guard.HOOK)
         by_hook=alone,
         unjudged=unjudged,
         wrong=sum(
-            status != int(not fit)
-            for (_, status), fit in zip(done, fits.values(), strict=True)
+            status != int(not fit) for (_, status), fit in zip(done, fits.values(), strict=True)
         ),
         silent=calls - len({record["GUARDD_DOMAIN"] for record in records}),
         verdict_msec=sorted(int(r.get("GUARDD_ELAPSED_USEC", 0)) / 1000 for r in records) or [0.0],
     )
-
-
-def _cpu(fits: bool) -> str:  # noqa: FBT001 - of two values
-    return FITS if fits else DOES_NOT
 
 
 def _records(host: Host, since: str, mark: str) -> list[guard.Record]:
