@@ -8,6 +8,7 @@ import logging
 import select
 import socket
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,11 @@ class Server:
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         """Accept on *listener* from now on."""
+        if sys.version_info >= (3, 13):
+            # systemd's socket outlives this process; from 3.13 on, asyncio would remove its file
+            return await asyncio.start_unix_server(
+                self._connected, sock=listener, backlog=BACKLOG, cleanup_socket=False
+            )
         return await asyncio.start_unix_server(self._connected, sock=listener, backlog=BACKLOG)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
