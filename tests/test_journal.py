@@ -94,7 +94,7 @@ def test_records_outlive_a_journal_that_was_stopped() -> None:
     refusals = Queue[None]()
 
     def send(fields: Mapping[str, str]) -> None:
-        if refusals.qsize() < 2:  # noqa: PLR2004 - it is not back at once
+        if refusals.qsize() < 2:
             refusals.put(None)
             raise ConnectionRefusedError
         journald.send(fields)
