@@ -46,13 +46,15 @@ TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils se
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
-  deb rpm check test demo deps clean
+  deb rpm check test demo faults storm deps clean
 
 help:
 	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
 	@echo 'make check      format, lint, types, unit tests, man pages'
 	@echo 'make test       deps, check, and the tests on the hosts of the lab (as root)'
 	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
+	@echo 'make faults     break what it stands on, ROUNDS=200 times, under load (as root)'
+	@echo 'make storm      call the hook for thousands of guests at once (as root)'
 	@echo 'make deb        build the Debian package into dist/'
 	@echo 'make rpm        build the RPM packages into dist/ (Fedora)'
 	@echo 'make install    install below PREFIX ($(PREFIX)), staged in DESTDIR'
@@ -165,6 +167,15 @@ test: deps
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo
+
+# SEED repeats what was random; FAULTS="'daemon killed' upgraded" plays only these
+ROUNDS = 200
+faults: deps
+	$(PYTHON) -m tests.lab.faults --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(FAULTS),--only $(FAULTS))
+
+storm: deps
+	$(PYTHON) -m tests.lab.storm
 
 define install_missing
 missing=$$(for package in $(1); do \

@@ -1,14 +1,14 @@
 """Run inside a guarded host: call the installed hook for many guests, as fast as can be.
 
-stdin: {"hook": path, "at_once": number, "calls": [[name, domain XML], ...]}; stdout: [[seconds from
-before the fork to the exit, exit status], ...] in the order of the calls.
+stdin: {"hook": path, "at_once": number, "calls": [[name, domain XML], ...]}; stdout: [[seconds,
+exit status], ...] in the order of the calls. The seconds are from before the fork to the exit, or
+where all are called at once, from when all processes are there and may run.
 """
 
 import json
 import os
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -18,40 +18,62 @@ ENVIRONMENT = {
 }
 
 
-def spawn(hook: str, name: str, path: str) -> int:
-    """Start the hook as libvirt does, the domain XML on stdin; give its process id."""
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, path, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
-    ]
-    argv = [hook, name, "prepare", "begin", "-"]
-    return os.posix_spawn(hook, argv, ENVIRONMENT, file_actions=actions)
+def spawn(hook: str, name: str, path: str, gate: tuple[int, int]) -> int:
+    """Fork a process that becomes the hook, the domain XML on stdin, once *gate* is open.
+
+    *gate* is a pipe; it opens when this program closes its writing end.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.close(gate[1])
+        os.read(gate[0], 1)
+        os.dup2(os.open(path, os.O_RDONLY), 0)
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.execve(hook, [hook, name, "prepare", "begin", "-"], ENVIRONMENT)
+    finally:
+        os._exit(127)
 
 
-def storm(hook: str, paths: list[tuple[str, str]], at_once: int) -> list[tuple[float, int]]:
-    """Call for each (name, file of the XML), at most *at_once* at a time."""
-    places = threading.Semaphore(at_once)
-    ended: dict[int, tuple[float, int]] = {}
+def together(hook: str, paths: list[tuple[str, str]]) -> list[tuple[float, int]]:
+    """Call for each (name, file of the XML): all are there before the first one begins."""
+    gate = os.pipe()
+    pids = [spawn(hook, name, path, gate) for name, path in paths]
+    start = time.monotonic()
+    os.close(gate[1])
+    ended = {}
+    for _ in pids:
+        pid, status = os.wait()
+        ended[pid] = (time.monotonic() - start, os.waitstatus_to_exitcode(status))
+    os.close(gate[0])
+    return [ended[pid] for pid in pids]
 
-    def reap() -> None:
-        for _ in paths:
-            pid, status = os.wait()
-            ended[pid] = (time.monotonic(), os.waitstatus_to_exitcode(status))
-            places.release()
 
-    begun: dict[int, float] = {}
-    reaper: threading.Thread | None = None
-    for name, path in paths:
-        places.acquire()
+def in_turn(hook: str, paths: list[tuple[str, str]], at_once: int) -> list[tuple[float, int]]:
+    """Do the same *at_once* at a time: the next one begins when one has ended."""
+    done: list[tuple[float, int]] = [(0.0, 0)] * len(paths)
+    running: dict[int, tuple[int, float]] = {}
+    for number, (name, path) in enumerate(paths):
+        if len(running) >= at_once:
+            reap(running, done)
+        gate = os.pipe()
         start = time.monotonic()
-        begun[spawn(hook, name, path)] = start
-        if reaper is None:  # not before there is somebody to wait for
-            reaper = threading.Thread(target=reap)
-            reaper.start()
-    if reaper is not None:
-        reaper.join()
-    return [(ended[pid][0] - start, ended[pid][1]) for pid, start in begun.items()]
+        running[spawn(hook, name, path, gate)] = number, start
+        os.close(gate[1])
+        os.close(gate[0])
+    while running:
+        reap(running, done)
+    return done
+
+
+def reap(running: dict[int, tuple[int, float]], done: list[tuple[float, int]]) -> None:
+    """Wait for one of *running* to end, and note how it did."""
+    pid, status = os.wait()
+    number, start = running.pop(pid)
+    done[number] = time.monotonic() - start, os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
@@ -62,7 +84,11 @@ def main() -> None:
             path = f"{folder}/{name}"
             Path(path).write_text(xml, encoding="utf-8")
             paths.append((name, path))
-        json.dump(storm(asked["hook"], paths, asked["at_once"]), sys.stdout)
+        if asked["at_once"] < len(paths):
+            done = in_turn(asked["hook"], paths, asked["at_once"])
+        else:
+            done = together(asked["hook"], paths)
+        json.dump(done, sys.stdout)
 
 
 if __name__ == "__main__":

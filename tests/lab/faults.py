@@ -443,7 +443,8 @@ def needed(chosen: Sequence[str]) -> Iterator[Mapping[str, Path]]:
             files[f"{PACKAGES}/next.deb"] = stack.enter_context(guard.other_package())
         if "downgraded" in chosen:
             files[f"{PACKAGES}/old.deb"] = stack.enter_context(guard.other_package(OLD))
-        files[f"{PACKAGES}/this.deb"] = guard.build_package()
+        if {"upgraded", "downgraded"} & set(chosen):
+            files[f"{PACKAGES}/this.deb"] = guard.build_package()
         yield files
 
 
@@ -524,18 +525,16 @@ HEAD = (
 
 
 def run_pair(
-    names: Sequence[str],
+    pair: Sequence[Host],
     files: Mapping[str, Path],
     chosen: Sequence[str],
     count: int,
     seed: str,
 ) -> dict[str, Tally]:
-    """Play on the pair of hosts called *names*; print each round, give the tallies by fault."""
-    pair = [HOSTS[name] for name in names]
+    """Play on *pair*; print each round, give the tallies by fault."""
     tallies = {name: Tally() for name in chosen}
     with ExitStack() as stack:
         for host in pair:
-            guard.install(host, files[f"{PACKAGES}/this.deb"])
             stack.enter_context(prepared(host, files))
         stack.callback(clear, pair)
         for done in rounds(pair, chosen, count, seed):
@@ -566,8 +565,11 @@ def main() -> int:
     reason = hosts.obstacle()
     if reason is not None:
         sys.exit(f"faults: {reason}")
-    pairs = [pair for pair in PAIRS if pair[0] in args.pair]
-    hosts.up([HOSTS[name] for pair in pairs for name in pair])
+    pairs = [[HOSTS[name] for name in names] for names in PAIRS if names[0] in args.pair]
+    hosts.up([host for pair in pairs for host in pair])
+    package = guard.build_package()
+    for host in (host for pair in pairs for host in pair):
+        guard.install(host, package)
     print(f"seed {args.seed}", flush=True)
     total = {name: Tally() for name in args.only}
     with needed(args.only) as files, ThreadPoolExecutor() as pool:

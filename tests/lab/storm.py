@@ -2,8 +2,9 @@
 
     python3 -m tests.lab.storm                    as root; `make storm`
 
-Each call is timed as libvirt waits for it, from before the fork to the exit. Who answered it, the
-daemon or the hook by itself, stands in the journal.
+Each call is timed as libvirt waits for it, from before the fork to the exit; and once more with all
+processes let loose at one moment, which no libvirtd does. Who answered, the daemon or the hook by
+itself, stands in the journal.
 """
 
 import argparse
