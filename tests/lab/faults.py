@@ -37,6 +37,7 @@ HOOK_SECONDS = 7.0
 # a hook that is asked holds libvirtd's list of guests (hooks.rst)
 LIST_SECONDS = HOOK_SECONDS + 3
 RESUME_SECONDS = 60  # the watcher looks for libvirt after 30 s at the latest
+UNREAD_SECONDS = 0.5  # journald is no slower than that, nor is the daemon's thread that writes
 JUDGED = frozenset({What.HOOK, What.START, What.RESTORE, What.MIGRATE})
 NO_VERDICT = ("failed to get domain", "already active", "no domain with matching")
 UNJUDGED = frozenset({"cannot-tell", "unavailable"})
@@ -56,13 +57,15 @@ class Fault:
     """What goes wrong: bash scripts to make it so and to end it; $1 is a random number.
 
     `seconds`: how long it is there, from and to. `is_libvirts`: libvirt itself cannot do all that
-    is asked of it meanwhile, so only what the guard says counts.
+    is asked of it meanwhile, so only what the guard says counts. `drops_unread`: what journald has
+    not read yet when the fault comes is gone with its socket, and nobody can tell.
     """
 
     inject: str
     heal: str = ""
     seconds: tuple[float, float] = (0.5, 2.0)
     is_libvirts: bool = False
+    drops_unread: bool = False
 
 
 def _snapshot(change: str) -> Fault:
@@ -157,7 +160,9 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             inject=_signal("STOP", "systemd-journald"), heal=_signal("CONT", "systemd-journald")
         ),
         "journald stopped": Fault(
-            inject=f"systemctl stop {_JOURNALD}", heal=f"systemctl start {_JOURNALD}"
+            inject=f"systemctl stop {_JOURNALD}",
+            heal=f"systemctl start {_JOURNALD}",
+            drops_unread=True,
         ),
         "state disk full": Fault(
             inject=f"{_FILL.format(STATE)}; {_ANEW}",
@@ -210,13 +215,15 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
 class Round:
     """All that was seen of one: what was done, what the journals say, who lived before and after.
 
-    `lives`: by host and guest, the process of its QEMU. `resumed`: "", or what did not come back.
+    `before`, `after`: by host and guest, the process of its QEMU. `came`: when the fault began to
+    come, and when it was there, monotonic. `resumed`: "", or what did not come back.
     """
 
     number: int
     name: str
     host: Host
     answer: str
+    came: tuple[float, float] = (0.0, 0.0)
     acts: list[Act] = field(default_factory=list)
     records: dict[str, list[Record]] = field(default_factory=dict)
     before: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -298,7 +305,10 @@ def vetoes_are_recorded(done: Round) -> Iterator[str]:
     """Every refusal that somebody was told of is in the journal."""
     for act in done.acts:
         is_there = any(r["GUARDD_REFUSED"] == "yes" for r in done.of(act))
-        if act.is_refused and not is_there:
+        began, was_there = done.came
+        # written after the answer
+        is_dropped = done.fault.drops_unread and began - UNREAD_SECONDS < act.ended < was_there
+        if act.is_refused and not is_there and not is_dropped:
             yield f"{act.what} of {act.guest} on {act.host} was refused, the journal has nothing"
 
 
@@ -343,7 +353,9 @@ def play(pair: Sequence[Host], done: Round, chance: random.Random) -> None:
     load = Load(pair, str(done.number), random.Random(chance.random()))  # noqa: S311
     with load.running():
         time.sleep(chance.uniform(0.0, 1.5))
+        begun = time.monotonic()
         host.shell(fault.inject, number)
+        done.came = begun, time.monotonic()
         time.sleep(chance.uniform(*fault.seconds))
         host.shell(fault.heal or "true", number)
         time.sleep(chance.uniform(0.2, 0.7))

@@ -45,7 +45,7 @@ class What(StrEnum):
 class Act:
     """One thing done on *host*, which judges *guest*; *fits*: whether that may run there.
 
-    `code`: the exit status, HUNG where it did not end within HUNG_SECONDS.
+    `code`: the exit status, HUNG where it did not end within HUNG_SECONDS. `ended`: monotonic.
     """
 
     what: What
@@ -55,6 +55,7 @@ class Act:
     code: int
     said: str
     seconds: float
+    ended: float
 
     @property
     def is_refused(self) -> bool:
@@ -109,10 +110,16 @@ class Load:
             code, said = done.code, done.stderr
         except TimedOut as exc:
             code, said = HUNG, str(exc)
-        seconds = time.monotonic() - begun
-        name = (judge or host).name
+        ended = time.monotonic()
         act = Act(
-            what=what, host=name, guest=guest, fits=fits, code=code, said=said, seconds=seconds
+            what=what,
+            host=(judge or host).name,
+            guest=guest,
+            fits=fits,
+            code=code,
+            said=said,
+            seconds=ended - begun,
+            ended=ended,
         )
         self.acts.append(act)
         return act
