@@ -78,7 +78,7 @@ def _snapshot(change: str) -> Fault:
 
 def _impostor(how: str) -> Fault:
     socket = "/run/cpu-guardd/guard.sock"
-    unit = "--quiet --unit=impostor --property=DefaultDependencies=no"
+    unit = "--quiet --collect --unit=impostor --property=DefaultDependencies=no"
     return Fault(
         inject="set -e; systemctl stop cpu-guardd.socket cpu-guardd.service"
         f"; systemd-run {unit} python3 {IMPOSTOR} {how} {socket}"
@@ -193,9 +193,8 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             seconds=(1.0, 3.0),
         ),
         "4000 callers": Fault(
-            inject=f'systemd-run --quiet --unit=crowd python3 -c "{_HOLD}"',
-            heal="systemctl kill --signal=KILL crowd.service"
-            "; systemctl reset-failed crowd.service || true",
+            inject=f'systemd-run --quiet --collect --unit=crowd python3 -c "{_HOLD}"',
+            heal="systemctl stop crowd.service",
             seconds=(2.0, 4.0),
         ),
         "socket removed": Fault(
@@ -216,7 +215,8 @@ class Round:
     """All that was seen of one: what was done, what the journals say, who lived before and after.
 
     `before`, `after`: by host and guest, the process of its QEMU. `came`: when the fault began to
-    come, and when it was there, monotonic. `resumed`: "", or what did not come back.
+    come, and when it was there, monotonic. `resumed`: "", or what did not come back. `broken`: why
+    it could not be played.
     """
 
     number: int
@@ -231,6 +231,7 @@ class Round:
     roamers: int = 0
     resumed: str = ""
     resume_seconds: float = 0.0
+    broken: str = ""
 
     @property
     def fault(self) -> Fault:
@@ -491,7 +492,10 @@ def rounds(pair: Sequence[Host], chosen: Sequence[str], count: int, seed: str) -
                 guard.configure(host, words)
             order = chance.sample(chosen, len(chosen))
         done = Round(number=number, name=order.pop(), host=chance.choice(pair), answer=answer)
-        play(pair, done, chance)
+        try:
+            play(pair, done, chance)
+        except LabError as exc:
+            done.broken = str(exc)
         yield done
 
 
@@ -539,26 +543,26 @@ HEAD = (
 def run_pair(
     pair: Sequence[Host],
     files: Mapping[str, Path],
-    chosen: Sequence[str],
     count: int,
     seed: str,
-) -> dict[str, Tally]:
-    """Play on *pair*; print each round, give the tallies by fault."""
-    tallies = {name: Tally() for name in chosen}
+    tallies: Mapping[str, Tally],
+) -> None:
+    """Play on *pair*; print each round, and count it in *tallies*, by fault."""
     with ExitStack() as stack:
         for host in pair:
             stack.enter_context(prepared(host, files))
         stack.callback(clear, pair)
-        for done in rounds(pair, chosen, count, seed):
+        for done in rounds(pair, list(tallies), count, seed):
             found = violations_of(done)
             tallies[done.name].add(done, len(found))
             line = f"{done.number:4} {done.host.name} {done.name} ({done.answer})"
             print("\n     ".join([f"{line}: {len(done.acts)} acts", *found]), flush=True)
-    return tallies
 
 
 def violations_of(done: Round) -> list[str]:
     """Name what did not hold."""
+    if done.broken:
+        return [f"not played: {done.broken}"]
     return [f"{check.__name__}: {said}" for check in INVARIANTS for said in check(done)]
 
 
@@ -583,21 +587,35 @@ def main() -> int:
     for host in (host for pair in pairs for host in pair):
         guard.install(host, package)
     print(f"seed {args.seed}", flush=True)
-    total = {name: Tally() for name in args.only}
-    with needed(args.only) as files, ThreadPoolExecutor() as pool:
-        share = -(-args.rounds // len(pairs))
-        runs = [pool.submit(run_pair, pair, files, args.only, share, args.seed) for pair in pairs]
+    counted = [{name: Tally() for name in args.only} for _ in pairs]
+    share = -(-args.rounds // len(pairs))
+    try:
+        with needed(args.only) as files, ThreadPoolExecutor() as pool:
+            runs = [
+                pool.submit(run_pair, pair, files, share, args.seed, tallies)
+                for pair, tallies in zip(pairs, counted, strict=True)
+            ]
         for run in runs:
-            for name, tally in run.result().items():
-                _merge(total[name], tally)
-    print(HEAD)
-    for name, tally in total.items():
-        print(tally.row(name))
-    everything = Tally()
-    for tally in total.values():
-        _merge(everything, tally)
-    print(everything.row("all"))
+            run.result()
+    finally:
+        everything = _print_table(counted)
     return 1 if everything.counts["violations"] else 0
+
+
+def _print_table(counted: Sequence[Mapping[str, Tally]]) -> Tally:
+    """Print what was *counted* on each pair together; give the sum of all."""
+    print(HEAD)
+    everything = Tally()
+    for name in FAULTS:
+        total = Tally()
+        for tallies in counted:
+            if name in tallies:
+                _merge(total, tallies[name])
+        if total.rounds:
+            print(total.row(name))
+        _merge(everything, total)
+    print(everything.row("all"), flush=True)
+    return everything
 
 
 def _merge(into: Tally, other: Tally) -> None:
