@@ -42,10 +42,9 @@ def main(domain: str, operation: str) -> int:
     if verdict.refused:
         sys.stderr.write(render.hook_line(verdict) + "\n")
         sys.stderr.flush()
-    # a journal that does not read must not hold up the answer
-    writer = journal.JournalWriter(journal.send_record)
-    writer.write(render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000))
-    writer.close()
+    # a journal that does not read must not hold up the answer, nor lose it
+    record = render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000)
+    journal.send_apart(record, journal.send_record)
     return REFUSED if verdict.refused else 0
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import queue
+import select
+import signal
 import socket
 import threading
 import time
@@ -11,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from guardd.judge.finding import Decision
@@ -21,6 +24,7 @@ from systemd import journal as systemd_journal
 QUEUE_LENGTH = 4096  # records; journald is slower than this for longer only when it is in trouble
 FLUSH_SECONDS = 2.0
 RETRY_SECONDS = 0.2  # journald is back within moments, as long as anybody starts it
+GIVE_UP_SECONDS = 60  # for a record that has a process of its own
 SYSLOG_IDENTIFIER = "cpu-guardd"
 SERVICE = "cpu-guardd.service"
 VERDICT = "verdict"
@@ -60,6 +64,37 @@ def send_record(fields: Mapping[str, str]) -> None:
     systemd_journal.sendv(
         *(f"{key}={value}".encode("utf-8", "backslashreplace") for key, value in lines.items())
     )
+
+
+def send_apart(fields: Mapping[str, str], send: Send, *, patience: float = FLUSH_SECONDS) -> None:
+    """Write one record with *send* from a process of its own, and wait *patience* seconds for it.
+
+    After that it is left alone: a journald that is busy or away gets the record within
+    GIVE_UP_SECONDS. Not for a process with threads.
+    """
+    child = os.fork()
+    if child == 0:
+        _send_and_end(fields, send)
+    descriptor = os.pidfd_open(child)
+    select.select([descriptor], [], [], patience)
+    os.close(descriptor)
+
+
+def _send_and_end(fields: Mapping[str, str], send: Send) -> NoReturn:
+    try:
+        signal.alarm(GIVE_UP_SECONDS)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # who waits for these to end shall not wait for journald
+            os.dup2(nowhere, number)
+        while True:
+            try:
+                send(fields)
+            except ConnectionRefusedError:
+                time.sleep(RETRY_SECONDS)
+            else:
+                break
+    finally:
+        os._exit(0)
 
 
 class JournalWriter:

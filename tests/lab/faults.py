@@ -307,8 +307,11 @@ def vetoes_are_recorded(done: Round) -> Iterator[str]:
     for act in done.acts:
         is_there = any(r["GUARDD_REFUSED"] == "yes" for r in done.of(act))
         began, was_there = done.came
-        # written after the answer
-        is_dropped = done.fault.drops_unread and began - UNREAD_SECONDS < act.ended < was_there
+        is_dropped = (
+            done.fault.drops_unread
+            and act.ended > began - UNREAD_SECONDS
+            and act.ended - act.seconds < was_there
+        )
         if act.is_refused and not is_there and not is_dropped:
             yield f"{act.what} of {act.guest} on {act.host} was refused, the journal has nothing"
 
