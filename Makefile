@@ -51,7 +51,7 @@ TEST_PACKAGES = zsh fish bzip2 rpm checkpolicy semodule-utils policycoreutils se
 
 .DELETE_ON_ERROR:
 .PHONY: help install install-modules install-programs install-data install-units uninstall \
-  deb rpm check test bench fuzz demo deps clean
+  deb rpm check test bench fuzz faults storm demo deps clean
 
 help:
 	@echo 'make deps       install what check, test and deb need (Debian 12 or 13, as root)'
@@ -60,6 +60,8 @@ help:
 	@echo 'make bench      measure, beside what others need for the same (as root)'
 	@echo 'make fuzz       give what reads strangers'\'' input a million strange inputs (20 minutes)'
 	@echo 'make demo       show a guest that is refused, on the hosts of the lab (as root)'
+	@echo 'make faults     break what it stands on, ROUNDS=200 times, under load (as root)'
+	@echo 'make storm      call the hook for thousands of guests at once (as root)'
 	@echo 'make deb        build the Debian package into dist/'
 	@echo 'make rpm        build the RPM packages into dist/ (Fedora)'
 	@echo 'make install    install below PREFIX ($(PREFIX)), staged in DESTDIR'
@@ -187,6 +189,15 @@ fuzz: $(FUZZ_VENV)/installed
 
 demo: deps
 	$(PYTHON) -m tests.lab.demo
+
+# SEED repeats what was random; FAULTS="'daemon killed' upgraded" plays only these
+ROUNDS = 200
+faults: deps
+	$(PYTHON) -m tests.lab.faults --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(FAULTS),--only $(FAULTS))
+
+storm: deps
+	$(PYTHON) -m tests.lab.storm
 
 define install_missing
 missing=$$(for package in $(1); do \

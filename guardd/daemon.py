@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 EX_CONFIG = 78  # sysexits.h
 TAKE_SECONDS = 5.0  # for the loop to take a snapshot; it never needs a hundredth of that
+# problems of keeping, by what was not kept
+KEPT_SNAPSHOT, KEPT_ANSWER, KEPT_CONFIG = "snapshot", "on_unavailable", "configuration"
 LOOK_SECONDS = 30.0  # between two looks at whether the host has changed
 
 
@@ -79,6 +81,7 @@ class Daemon:
         self._calls = Calls()
         self._watcher: Watcher | None = None
         self._host: HostSnapshot | None = None
+        self._found: files.ConfigFiles = []
         # once the reply is on its way, where there is a loop: it wakes other threads up, and they
         # take their time
         self._later: Callable[..., object] = lambda act, *words: act(*words)
@@ -252,9 +255,13 @@ class Daemon:
         self._put_in_force()
         self.state.problems.pop("config", None)
         self._journal.say(Kind.CONFIG, Priority.INFO, "configuration read")
+        self._found = found
+        await self._keep_config()
+
+    async def _keep_config(self) -> None:
         for what, write, value in (
-            ("on_unavailable", files.keep_on_unavailable, config.on_unavailable),
-            ("configuration", files.keep_config, found),
+            (KEPT_ANSWER, files.keep_on_unavailable, self.state.config.on_unavailable),
+            (KEPT_CONFIG, files.keep_config, self._found),
         ):
             problem = await asyncio.to_thread(kept, write, value, self._state_directory)
             self._note_kept(what, problem)
@@ -326,7 +333,7 @@ class Daemon:
             loop.call_soon_threadsafe(take)
             is_taken.wait(TAKE_SECONDS)  # the chores that follow go by it
             problem = kept(files.keep_snapshot, snapshot, self._state_directory)
-            loop.call_soon_threadsafe(self._note_kept, "snapshot", problem)
+            loop.call_soon_threadsafe(self._note_kept, KEPT_SNAPSHOT, problem)
 
         sink = Sink(
             published=published,
@@ -376,7 +383,16 @@ class Daemon:
             journal.notify("WATCHDOG=1")
             if self._watcher is not None:
                 self._watcher.look()
+            await self._keep_again()
             await asyncio.sleep(period)
+
+    async def _keep_again(self) -> None:
+        """Write what a full disk did not take: the hook judges by it when this process is away."""
+        problems = self.state.problems.keys()
+        if KEPT_SNAPSHOT in problems and self._watcher is not None:
+            self._watcher.refresh()
+        if problems & {KEPT_ANSWER, KEPT_CONFIG}:
+            await self._keep_config()
 
 
 def kept(write: Callable[[Any, Path], None], value: object, directory: Path) -> str:

@@ -68,10 +68,9 @@ def judged(request: CheckRequest) -> int:
     verdict = replace(verdict, source=f"no daemon; {verdict.source}")
     if verdict.refused:
         say(render.hook_line(verdict))
-    # a journal that does not read must not hold up the answer
-    writer = journal.JournalWriter(journal.send_record)
-    writer.write(render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000))
-    writer.close()
+    # a journal that does not read must not hold up the answer, nor lose it
+    record = render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000)
+    journal.send_apart(record, journal.send_record)
     return REFUSED if verdict.refused else 0
 
 

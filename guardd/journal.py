@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import queue
+import select
+import signal
 import socket
 import threading
 import time
@@ -11,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from uuid import UUID
 
 from guardd.judge.finding import Decision
@@ -22,6 +25,8 @@ from systemd import journal as systemd_journal
 QUEUE_LENGTH = 4096  # records; journald is slower than this for longer only when it is in trouble
 FLUSH_SECONDS = 2.0
 LONGEST = 4096  # of a line
+RETRY_SECONDS = 0.2  # journald is back within moments, as long as anybody starts it
+GIVE_UP_SECONDS = 60  # for a record that has a process of its own
 SYSLOG_IDENTIFIER = "cpu-guardd"
 SERVICE = "cpu-guardd.service"
 VERDICT = "verdict"
@@ -63,11 +68,42 @@ def send_record(fields: Mapping[str, str]) -> None:
     )
 
 
+def send_apart(fields: Mapping[str, str], send: Send, *, patience: float = FLUSH_SECONDS) -> None:
+    """Write one record with *send* from a process of its own, and wait *patience* seconds for it.
+
+    After that it is left alone: a journald that is busy or away gets the record within
+    GIVE_UP_SECONDS. Not for a process with threads.
+    """
+    child = os.fork()
+    if child == 0:
+        _send_and_end(fields, send)
+    descriptor = os.pidfd_open(child)
+    select.select([descriptor], [], [], patience)
+    os.close(descriptor)
+
+
+def _send_and_end(fields: Mapping[str, str], send: Send) -> NoReturn:
+    try:
+        signal.alarm(GIVE_UP_SECONDS)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # who waits for these to end shall not wait for journald
+            os.dup2(nowhere, number)
+        while True:
+            try:
+                send(fields)
+            except ConnectionRefusedError:
+                time.sleep(RETRY_SECONDS)
+            else:
+                break
+    finally:
+        os._exit(0)
+
+
 class JournalWriter:
     """Writes records from a thread of its own, so that no caller ever waits for journald.
 
-    When journald does not read, records are dropped, oldest kept, and their number is told with
-    the next one that goes through.
+    They wait for a journald that is away or does not read. Those that the queue cannot hold are
+    dropped, oldest kept, and their number is told with the next one that goes through.
     """
 
     def __init__(self, send: Send = send_record, *, flush_seconds: float = FLUSH_SECONDS) -> None:
@@ -76,6 +112,7 @@ class JournalWriter:
         self._records: queue.Queue[Mapping[str, str] | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped = 0
         self._lost = 0
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -107,6 +144,8 @@ class JournalWriter:
         except queue.Full:
             return
         self._thread.join(self._flush_seconds)
+        self._closing.set()
+        self._thread.join(RETRY_SECONDS)
 
     def _run(self) -> None:
         while (fields := self._records.get()) is not None:
@@ -117,12 +156,17 @@ class JournalWriter:
                 self._sent({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
 
     def _sent(self, fields: Mapping[str, str]) -> bool:
-        try:
-            self._send(fields)
-        except OSError:
-            self._dropped += 1
-            return False
-        return True
+        while not self._closing.is_set():
+            try:
+                self._send(fields)
+            except ConnectionRefusedError:
+                self._closing.wait(RETRY_SECONDS)  # nobody listens: journald was stopped
+            except OSError:
+                break
+            else:
+                return True
+        self._dropped += 1
+        return False
 
 
 def _shown(name: str, text: str) -> str:

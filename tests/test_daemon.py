@@ -374,6 +374,21 @@ def test_a_state_folder_that_cannot_be_written(place: Place) -> None:
     assert {f"cannot write below {place.state}: No such file or directory"} == set(problems)
 
 
+def test_what_was_not_kept_is_kept_as_soon_as_it_can_be(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full, say, and is no more: nobody has to restart or to reload anything."""
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")  # it looks around three times in that
+    place.state.rmdir()
+    with place.running() as daemon:
+        until(lambda: len(daemon.status()["problems"]) == 3)
+        place.state.mkdir()
+        until(lambda: daemon.status()["problems"] == [])
+        kept = {path.name for path in place.state.iterdir()}
+
+    assert {files.SNAPSHOT, files.GOOD_CONFIG, files.ON_UNAVAILABLE} == kept
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_it_is_told_to(number: signal.Signals, place: Place) -> None:
     """Cleanly, with status 0, while callers are connected and say nothing."""

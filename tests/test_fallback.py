@@ -1,8 +1,10 @@
 """The verdict without the daemon, as the program that the hook runs."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +28,12 @@ folder, data = Path(sys.argv[1]), Path(sys.argv[2])
 files.config_files.__defaults__ = (folder / "etc",)
 files.kept_config.__defaults__ = kept.kept_host.__defaults__ = (folder / "state",)
 cpu_map.read_cpu_map.__defaults__ = (data / "cpu_map",)
-journal.send_record = lambda fields: (folder / "record").write_text(json.dumps(fields))
+def send_record(fields):
+    if (folder / "hangs").exists():
+        (folder / "hangs").read_text()
+    (folder / "record.new").write_text(json.dumps(fields))
+    (folder / "record.new").rename(folder / "record")
+journal.send_record = send_record
 sys.argv = ["guardd.fallback", *sys.argv[3:]]
 runpy.run_module("guardd.fallback", run_name="__main__")
 """
@@ -94,6 +101,21 @@ def place(tmp_path: Path) -> Place:
 def test_allowed(place: Place) -> None:
     """Not a word."""
     assert (0, "", "") == place.run(domain(cpu("Nehalem")))
+
+
+def test_a_journal_that_hangs_gets_the_record_later(place: Place) -> None:
+    """The answer does not wait for it, and whoever reads the output to its end does not either."""
+    os.mkfifo(place.folder / "hangs")
+    status, _, stderr = place.run(domain(cpu("Haswell")))
+    is_written = (place.folder / "record").exists()
+    (place.folder / "hangs").write_text("no more")
+    deadline = time.monotonic() + SECONDS
+    while not (place.folder / "record").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+    assert (REFUSED, True) == (status, stderr.startswith("cpu-guardd[missing-feature]: web1"))
+    assert not is_written
 
 
 def test_refused(place: Place) -> None:

@@ -87,6 +87,39 @@ def test_a_journal_that_does_not_read_stops_nobody() -> None:
     assert ["first", told, *map(str, range(QUEUE_LENGTH))] == messages
 
 
+def test_records_outlive_a_journal_that_was_stopped() -> None:
+    """Nobody listens for a while, as between a stop of journald and its start: nothing is lost."""
+    journald = Journald()
+    journald.reads.set()
+    refusals = Queue[None]()
+
+    def send(fields: Mapping[str, str]) -> None:
+        if refusals.qsize() < 2:
+            refusals.put(None)
+            raise ConnectionRefusedError
+        journald.send(fields)
+
+    writer = JournalWriter(send)
+    writer.write({"MESSAGE": "a veto"})
+    writer.close()
+
+    assert [{"MESSAGE": "a veto"}] == journald.taken()
+    assert 0 == writer.lost
+
+
+def test_a_journal_that_stays_away_is_given_up() -> None:
+    """The service stops all the same, and what it could not write counts as lost."""
+
+    def refuse(_fields: Mapping[str, str]) -> None:
+        raise ConnectionRefusedError
+
+    writer = JournalWriter(refuse, flush_seconds=0.1)
+    writer.write({"MESSAGE": "a veto"})
+    writer.close()
+
+    assert 1 == writer.lost
+
+
 def test_close_does_not_wait_for_ever() -> None:
     """A stop of the service must not hang on a journal that hangs."""
     journald = Journald()

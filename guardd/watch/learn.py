@@ -109,9 +109,12 @@ def with_fingerprint(snapshot: HostSnapshot) -> HostSnapshot:
 
 
 def _wanted(supported: Capabilities, guests: Iterable[str]) -> list[HypervisorKey]:
+    # Most guests are of the host's own kind: what there is of a snapshot that is just being made
+    # should be right for them.
+    own_first = sorted(supported.guests, key=lambda support: support.arch is not supported.arch)
     keys = [
         HypervisorKey(virt_type, support.arch, None, support.emulator)
-        for support in supported.guests
+        for support in own_first
         if same_family(support.arch, supported.arch)
         for virt_type in support.virt_types
     ]

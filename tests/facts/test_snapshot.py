@@ -24,7 +24,7 @@ from guardd.facts.snapshot import (
     with_hypervisor,
     with_present,
 )
-from tests.recordings import recorded, recorded_host
+from tests.recordings import DATA, recorded, recorded_host
 
 HOSTS = [
     "epyc-libvirt9",
@@ -53,6 +53,19 @@ def test_round_trip(name: str) -> None:
     read = snapshot_from_json(snapshot_to_json(snapshot))
 
     assert replace(snapshot, origin=Origin.KEPT) == read
+
+
+def test_that_of_the_first_version() -> None:
+    """An upgrade finds it on disk: until libvirt answers, guests are judged by it."""
+    read = snapshot_from_json((DATA / "old/snapshot.json").read_bytes())
+
+    assert ("hosta", "9.0.0", "") == (read.hostname, read.libvirt, read.qemu)
+    assert read.host_cpu is not None
+    assert ("kvm64", "AMD") == (read.host_cpu.model, read.host_cpu.vendor)
+    known = {(hypervisor.virt_type, hypervisor.arch) for hypervisor in read.hypervisors}
+    assert {(virt, arch) for virt in ("kvm", "qemu") for arch in (Arch.I686, Arch.X86_64)} == known
+    assert all("Nehalem" in hypervisor.models for hypervisor in read.hypervisors)
+    assert read == snapshot_from_json(snapshot_to_json(read))
 
 
 ARM_HOSTS = st.builds(

@@ -31,6 +31,7 @@ from tests.judge.table import (
     stamp_element,
     stamped,
 )
+from tests.recordings import DATA
 
 STAMP = Stamp(
     uuid=UUID,
@@ -109,6 +110,17 @@ def test_no_stamp() -> None:
     """Not a word of it: neither a stamp nor a problem."""
     for inner in ("", "<metadata/>", "<metadata><a xmlns='urn:a'/></metadata>"):
         assert (None, "") == ((guest := guest_with(inner)).stamp, guest.stamp_problem)
+
+
+def test_that_of_the_first_version() -> None:
+    """Guests carry it for as long as they run, over upgrades of every host they pass."""
+    guest = parse_domain((DATA / "old/stamped-guest.xml").read_bytes())
+
+    assert "" == guest.stamp_problem
+    assert guest.stamp is not None
+    assert ("hosta", "EPYC") == (guest.stamp.host, guest.stamp.model)
+    assert {"sse4.2", "avx2", "svm"} <= guest.stamp.features
+    assert {"libvirt": "9.0.0", "qemu": "7.2.22"}.items() <= guest.stamp.versions.items()
 
 
 @pytest.mark.parametrize("length", range(len(TEXT)))

@@ -1,9 +1,12 @@
 """cpu-guardd on a host of the lab: installed from its package, configured, and read back."""
 
 import subprocess
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from guardd import __version__
 from tests.lab.host import Host
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +15,7 @@ CONFIG_READ = "6a7d4d3f6caa4c6e8bd9655b84bd0ab6"
 SNAPSHOT_TAKEN = "676cdf36c47e4895bc08149161f0bd5c"
 UNAVAILABLE = "f23a40b8a40542eb86fb0952638f40d2"
 HOOK = "/etc/libvirt/hooks/qemu"
+NEXT = f"{__version__}.1"  # a version that comes after this one
 UNITS = ("cpu-guardd.service", "cpu-guardd-metrics.service", "cpu-guardd-textfile.service")
 # A system call that the filter does not let through ends the program: nothing gets by unseen. But
 # set_mempolicy: libnuma, which comes with libvirt, tries it as it is loaded, and minds no refusal.
@@ -25,6 +29,27 @@ def build_package() -> Path:
     """Build the Debian package from this checkout; give its path."""
     subprocess.run(["make", "-C", str(ROOT), "deb"], check=True, capture_output=True, timeout=600)
     return max((ROOT / "dist").glob("cpu-guardd_*.deb"), key=lambda path: path.stat().st_mtime)
+
+
+@contextmanager
+def other_package(revision: str | None = None) -> Iterator[Path]:
+    """Build the package of an older *revision* of git's; without one, a next version of this tree.
+
+    Debian's version tells the two apart; what is in them is the same then, but for the version.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pack = ["tar", "-c", "--exclude-vcs", "--exclude=./dist", "--exclude=./.venv", "."]
+        if revision is not None:
+            pack = ["git", "archive", revision]
+        tree = subprocess.run(pack, cwd=ROOT, check=True, capture_output=True, timeout=60)
+        subprocess.run(["tar", "-x"], cwd=folder, input=tree.stdout, check=True, timeout=60)
+        if revision is None:
+            for path in ("guardd/__init__.py", "debian/changelog"):
+                text = (folder / path).read_text(encoding="utf-8")
+                (folder / path).write_text(text.replace(__version__, NEXT, 1), encoding="utf-8")
+        subprocess.run(["make", "deb"], cwd=folder, check=True, capture_output=True, timeout=600)
+        yield next((folder / "dist").glob("cpu-guardd_*.deb"))
 
 
 def install(host: Host, package: Path) -> None:
