@@ -177,7 +177,7 @@ test: deps
 	  tests/ctl/test_report_browser.py
 
 # BENCH: --quick, or the parts that are wanted
-bench: deps
+bench: deps build/hook
 	$(VENV)/bin/python -m bench $(BENCH)
 
 # RUNS: inputs for the wire and for domain XML each, a tenth of them for the rest. JOBS: at a time.

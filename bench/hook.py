@@ -14,6 +14,7 @@ from bench.rounds import interleaved, medians
 from bench.table import Row, against
 from bench.texts import HASWELL_GUEST, domain
 
+BUILT = ROOT / "build/hook"
 INSTALLED = Path("/etc/libvirt/hooks/qemu")
 SOCKET = Path("/run/cpu-guardd/guard.sock")  # where every hook looks
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
@@ -24,13 +25,13 @@ def rows(rounds: int) -> Iterator[Row]:
     if os.geteuid() != 0:
         yield Row(what="the hook", ours="not measured", peer="only root's guests are judged")
     elif SOCKET.exists():
-        yield from _rows(INSTALLED if INSTALLED.exists() else ROOT / "hooks" / "qemu", rounds)
+        yield from _rows(INSTALLED if INSTALLED.exists() else BUILT, rounds)
     else:
         is_ours = not SOCKET.parent.exists()
         SOCKET.parent.mkdir(exist_ok=True)
         try:
             with daemon("test:///default", path=SOCKET):
-                yield from _rows(ROOT / "hooks" / "qemu", rounds)
+                yield from _rows(BUILT, rounds)
         finally:
             SOCKET.unlink(missing_ok=True)
             if is_ours:

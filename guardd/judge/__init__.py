@@ -74,7 +74,7 @@ def judge_guest(
         sentence = f"nothing is known yet of {guest.virt_type} guests of {guest.arch} on this host"
         hint = "libvirt is being asked; try again, and see `cpu-guardctl host`"
         finding = Finding(Code.UNKNOWN_HYPERVISOR, guest.arch, sentence, hint)
-        return replace(_verdict(request, guest, policy, [finding]), unseen=key)
+        return _verdict(request, guest, policy, [finding], unseen=key)
     hypervisor, exact = found
     if guest.emulator not in (None, hypervisor.emulator):
         # another QEMU may have more: a guess refuses nobody
@@ -87,10 +87,12 @@ def judge_guest(
         return _verdict(request, guest, policy, [finding])
     if is_soft:
         leniency = leniency or LENIENCY
-    verdict = _verdict(request, guest, policy, findings)
-    return replace(
-        verdict,
-        leniency=leniency if leniency and verdict.would_refuse else verdict.leniency,
+    return _verdict(
+        request,
+        guest,
+        policy,
+        findings,
+        leniency=leniency,
         host_cpu=reference.label,
         source=reference.source,
         unseen=None if exact else key,
@@ -140,7 +142,8 @@ def _judge_guest(
         arrives=request.arrives,
     )
     stamp, doubts = heed_stamp(case)
-    case = with_stamped_cpu(replace(case, stamp=stamp))
+    if stamp is not None:
+        case = with_stamped_cpu(replace(case, stamp=stamp))
     of_definition, is_judged = _judge_definition(case)
     of_history = [*doubts]
     if is_judged:
@@ -169,7 +172,15 @@ def _is_default(asked: CPUDef) -> bool:
 
 
 def _verdict(
-    request: CheckRequest, guest: Guest | None, policy: Policy, findings: list[Finding]
+    request: CheckRequest,
+    guest: Guest | None,
+    policy: Policy,
+    findings: list[Finding],
+    *,
+    leniency: str = "",
+    host_cpu: str = "",
+    source: str = "",
+    unseen: HypervisorKey | None = None,
 ) -> Verdict:
     uuid = (guest.uuid if guest else None) or ""
     wanted = guest.wanted_mode if guest else ""
@@ -182,9 +193,12 @@ def _verdict(
         decision=outcome.decision,
         refused=outcome.refused,
         would_refuse=outcome.would_refuse,
-        leniency=_leniency(bound) if outcome.would_refuse else "",
+        leniency=(leniency or _leniency(bound)) if outcome.would_refuse else "",
         findings=outcome.findings,
         guest_cpu="" if guest is None else _guest_label(guest),
+        host_cpu=host_cpu,
+        source=source,
+        unseen=unseen,
         guest=guest,
     )
 

@@ -127,11 +127,11 @@ def _forbidden(case: Case) -> list[str]:
 
     Those that its model implies do not count (spec cpu-x86, 8.3 step 5).
     """
-    accepted = case.reference.accepted
-    if accepted is None:
+    accepted, forbidden = case.reference.accepted, case.asked.named(FeaturePolicy.FORBID)
+    if accepted is None or not forbidden:
         return []
     listed = {n for n, p in accepted.features.items() if p is not FeaturePolicy.DISABLE}
-    return sorted(case.asked.named(FeaturePolicy.FORBID) & listed)
+    return sorted(forbidden & listed)
 
 
 def _judge_written(case: Case) -> list[Finding]:
