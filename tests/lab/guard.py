@@ -14,7 +14,7 @@ UNAVAILABLE = "f23a40b8a40542eb86fb0952638f40d2"
 HOOK = "/etc/libvirt/hooks/qemu"
 UNITS = ("cpu-guardd.service", "cpu-guardd-metrics.service", "cpu-guardd-textfile.service")
 # A system call that the filter does not let through ends the program: nothing gets by unseen. But
-# set_mempolicy: libnuma, which comes with libvirt, tries it when it is loaded, and minds no refusal.
+# set_mempolicy: libnuma, which comes with libvirt, tries it as it is loaded, and minds no refusal.
 STRICT = "[Service]\nSystemCallErrorNumber=kill\nSystemCallFilter=set_mempolicy\n"
 KILLED = "status=31/SYS"
 
