@@ -119,6 +119,8 @@ def test_textfile(host_of_metrics: Host) -> None:
     host.run("chown", "daemon:", FOLDER)
     host.run("systemctl", "enable", "--now", "cpu-guardd-textfile.timer")
     host.wait_until(f"test -e {TEXTFILE}")
+    # a start while it still runs would be that same run
+    host.wait_until(f"! systemctl is-active {UNITS[2].replace('timer', 'service')} | grep -q ing")
 
     assert failed.code != 0
     assert "\ncpu_guardd_up 1.0\n" in host.run("cat", TEXTFILE).stdout

@@ -154,7 +154,7 @@ def test_a_reset_after_a_restart_of_the_daemon(guarded_host: Host) -> None:
 
     messages = [record["MESSAGE"] for record in stamps.records(guarded_host, before, "web1")]
     assert any(message.startswith("web1 lost its stamp: it reset") for message in messages)
-    assert any("and none: web1" in problem for problem in stamps.problems(guarded_host))
+    assert any(problem.endswith("and none") for problem in stamps.problems(guarded_host))
 
 
 @pytest.mark.parametrize(("virt", "cpu"), KINDS)
@@ -279,9 +279,7 @@ def test_started_without_the_daemon(unguarded_after: Host) -> None:
     restart_daemon(host)
 
     assert "sse4.2" in stamps.await_stamp(host, "told").features
-    host.wait_until(
-        "cpu-guardctl status --json | jq -e '.problems | any(contains(\"and none: open\"))'"
-    )
+    host.wait_until("cpu-guardctl status --json | jq -e '.problems | any(contains(\"and none\"))'")
     assert "" == stamps.text_of(host, "open")
     host.virsh("destroy", "open")
     host.virsh("start", "open")

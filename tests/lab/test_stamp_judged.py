@@ -150,7 +150,9 @@ def test_no_stamp(guarded_pair: tuple[Host, Host]) -> None:
     source.migrate("roamer", destination)
 
     assert "unstamped" in guard.codes(guard.verdicts(destination, before, "roamer")[0])
-    destination.wait_until(lambda: any("none: roamer" in p for p in stamps.problems(destination)))
+    destination.wait_until(
+        lambda: any(p.endswith("and none") for p in stamps.problems(destination))
+    )
     [said] = stamps.records(destination, before, "roamer")
     assert "4" == said["PRIORITY"]
     guard.configure(source, STRICT)
