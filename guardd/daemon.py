@@ -84,7 +84,7 @@ class Daemon:
         self._found: files.ConfigFiles = []
         # once the reply is on its way, where there is a loop: it wakes other threads up, and they
         # take their time
-        self._later: Callable[..., object] = lambda act, *words: act(*words)
+        self.later: Callable[..., object] = lambda act, *words: act(*words)
         self._put_in_force()
 
     # -- the verdict path: no libvirt, no file, no waiting
@@ -102,18 +102,15 @@ class Daemon:
         elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
-        record = render.journal_fields(verdict, elapsed_usec)
-        self._later(self._tell_others, record, request, verdict)
+        self.later(self._tell_others, request, verdict, elapsed_usec)
         return {
             "refused": verdict.refused,
-            "line": record["MESSAGE"],
+            "line": render.hook_line(verdict),
             "verdict": wire.verdict_to_dict(verdict),
         }
 
-    def _tell_others(
-        self, record: Mapping[str, str], request: CheckRequest, verdict: Verdict
-    ) -> None:
-        self._journal.write(record)
+    def _tell_others(self, request: CheckRequest, verdict: Verdict, elapsed_usec: int) -> None:
+        self._journal.write(render.journal_fields(verdict, elapsed_usec))
         if self._watcher is None:
             return
         if verdict.unseen is not None:
@@ -290,7 +287,7 @@ class Daemon:
     async def run(self, listeners: list[socket.socket], uri: str) -> None:
         """Serve until SIGTERM or SIGINT; raises BadConfig where it cannot begin."""
         loop = asyncio.get_running_loop()
-        self._later = loop.call_soon
+        self.later = loop.call_soon
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)

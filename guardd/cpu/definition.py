@@ -189,6 +189,10 @@ class CPUDef:
     maxphysaddr: MaxPhysAddr | None = None
     features: Mapping[str, FeaturePolicy | None] = field(default_factory=lambda: NO_FEATURES)
 
+    def __hash__(self) -> int:
+        """Hash what tells definitions apart in practice; `features`, a mapping, has no hash."""
+        return hash((self.type, self.mode, self.model, self.vendor, len(self.features)))
+
     def named(self, *policies: FeaturePolicy) -> frozenset[str]:
         """Name the features that the definition lists with one of *policies*."""
         return frozenset(name for name, policy in self.features.items() if policy in policies)

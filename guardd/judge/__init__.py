@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import CPUDef, Mode
@@ -74,7 +75,7 @@ def judge_guest(
         sentence = f"nothing is known yet of {guest.virt_type} guests of {guest.arch} on this host"
         hint = "libvirt is being asked; try again, and see `cpu-guardctl host`"
         finding = Finding(Code.UNKNOWN_HYPERVISOR, guest.arch, sentence, hint)
-        return _verdict(request, guest, policy, [finding], unseen=key)
+        return _verdict(request, guest, policy, [finding], _Known(unseen=key))
     hypervisor, exact = found
     if guest.emulator not in (None, hypervisor.emulator):
         # another QEMU may have more: a guess refuses nobody
@@ -87,16 +88,8 @@ def judge_guest(
         return _verdict(request, guest, policy, [finding])
     if is_soft:
         leniency = leniency or LENIENCY
-    return _verdict(
-        request,
-        guest,
-        policy,
-        findings,
-        leniency=leniency,
-        host_cpu=reference.label,
-        source=reference.source,
-        unseen=None if exact else key,
-    )
+    known = _Known(reference.label, reference.source, None if exact else key, leniency)
+    return _verdict(request, guest, policy, findings, known)
 
 
 def judge_later(request: CheckRequest) -> Verdict:
@@ -171,16 +164,21 @@ def _is_default(asked: CPUDef) -> bool:
     return asked.mode is Mode.CUSTOM and asked.model is None
 
 
+class _Known(NamedTuple):
+    """What a verdict says of the host, and why it was lenient for what is known of it."""
+
+    host_cpu: str = ""
+    source: str = ""
+    unseen: HypervisorKey | None = None
+    leniency: str = ""
+
+
 def _verdict(
     request: CheckRequest,
     guest: Guest | None,
     policy: Policy,
     findings: list[Finding],
-    *,
-    leniency: str = "",
-    host_cpu: str = "",
-    source: str = "",
-    unseen: HypervisorKey | None = None,
+    known: _Known = _Known(),  # noqa: B008 (it cannot change)
 ) -> Verdict:
     uuid = (guest.uuid if guest else None) or ""
     wanted = guest.wanted_mode if guest else ""
@@ -193,12 +191,12 @@ def _verdict(
         decision=outcome.decision,
         refused=outcome.refused,
         would_refuse=outcome.would_refuse,
-        leniency=(leniency or _leniency(bound)) if outcome.would_refuse else "",
+        leniency=(known.leniency or _leniency(bound)) if outcome.would_refuse else "",
         findings=outcome.findings,
         guest_cpu="" if guest is None else _guest_label(guest),
-        host_cpu=host_cpu,
-        source=source,
-        unseen=unseen,
+        host_cpu=known.host_cpu,
+        source=known.source,
+        unseen=known.unseen,
         guest=guest,
     )
 

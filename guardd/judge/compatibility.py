@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 
 from guardd import cpu
 from guardd.cpu import ppc64
-from guardd.cpu.definition import Check, FeaturePolicy, Match, Mode
+from guardd.cpu.definition import Check, CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
 from guardd.errors import GuardError, UnknownCompat, UnknownFeature, UnknownModel, UnsupportedArch
 from guardd.facts.domcaps import Usable
@@ -26,6 +27,9 @@ IGNORED_BY_LIBVIRT = frozenset(
     {"cmt", "mbm_total", "mbm_local", "osxsave", "ospke"}
     | {"vmx-ept-uc", "vmx-ept-wb", "vmx-invvpid-single-context"}
 )
+
+# definitions that are remembered: a host is asked about the same few again and again
+REMEMBERED = 256
 
 # difference: what is wrong with {name} on {host}, and what to do about all of the same kind
 _WORDS = {
@@ -212,14 +216,7 @@ def _missing(case: Case) -> tuple[str, ...]:
     host_model = case.reference.hypervisor.host_model
     if host_model is None:
         return ()
-    only_wanted = {
-        name: policy
-        for name, policy in case.asked.features.items()
-        if policy is not FeaturePolicy.FORBID and name not in IGNORED_BY_LIBVIRT
-    }
-    wanted = replace(
-        case.asked, vendor=None, match=Match.EXACT, features=MappingProxyType(only_wanted)
-    )
+    wanted = _wanted(case.asked)
     names = cpu.compare(case.cpu_map, case.guest.arch, host_model, wanted).subjects
     if not names:
         return ()
@@ -227,6 +224,17 @@ def _missing(case: Case) -> tuple[str, ...]:
     if case.asked.model is not None:
         harmless |= model_gives(case.cpu_map, case.reference, case.guest.arch, case.asked.model)
     return tuple(name for name in names if name not in harmless)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _wanted(asked: CPUDef) -> CPUDef:
+    """Give *asked* with no more than what QEMU is asked for."""
+    features = {
+        name: policy
+        for name, policy in asked.features.items()
+        if policy is not FeaturePolicy.FORBID and name not in IGNORED_BY_LIBVIRT
+    }
+    return replace(asked, vendor=None, match=Match.EXACT, features=MappingProxyType(features))
 
 
 def _downgrade(case: Case, missing: Iterable[str]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, FeaturePolicy, Match
@@ -14,6 +15,8 @@ _ADDS = frozenset({FeaturePolicy.FORCE, FeaturePolicy.REQUIRE, None})
 _SUBTRACTS = frozenset({FeaturePolicy.DISABLE, FeaturePolicy.FORBID})
 _NONE_ASKED = dict.fromkeys(FeaturePolicy, 0)
 _REQUIRE = FeaturePolicy.REQUIRE  # Python 3.11 makes a call of each look into an enum
+# definitions whose bits are remembered: a host is asked about the same few again and again
+REMEMBERED = 256
 
 
 class Asked(NamedTuple):
@@ -31,6 +34,12 @@ def all_bits(x86: X86Map, cpu: CPUDef) -> int:
 
     Raises UnknownModel or UnknownFeature; the name of an optional feature is not looked up.
     """
+    return _all_bits(x86, cpu, tuple(cpu.features))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _all_bits(x86: X86Map, cpu: CPUDef, _order: tuple[str, ...]) -> int:
+    # equal definitions may differ in their order, which counts where features share bits
     bits = x86.model(cpu.model).bits if cpu.model is not None else 0
     # these two loops are most of a comparison, so they make no call for a feature
     known, name = x86.features, ""
@@ -45,6 +54,7 @@ def all_bits(x86: X86Map, cpu: CPUDef) -> int:
     return bits
 
 
+@lru_cache(maxsize=REMEMBERED)
 def asked_bits(x86: X86Map, cpu: CPUDef) -> Asked:
     """Sort the bits of *cpu* by policy; raises UnknownModel or UnknownFeature.
 

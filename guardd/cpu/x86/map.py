@@ -92,9 +92,11 @@ _INTERNAL_FEATURES = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class X86Map:
     """Vendors, features and models in map order; filled while the map is read, then only read.
+
+    One is equal to itself only.
 
     `positions`: the number of each register's bit 0 in the integers of this map. `has_checks`:
     some model of it has `compat_check`.
