@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 
@@ -145,6 +146,22 @@ def test_notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         journal.notify("READY=1")
 
         assert b"READY=1" == manager.recv(100)
+
+
+def test_a_systemd_that_does_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or is not there: verdicts go on."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    journal.notify("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
+            writer.setblocking(False)
+            with suppress(BlockingIOError):
+                while writer.sendto(b"x", str(tmp_path / "notify")):
+                    pass
+        journal.notify("WATCHDOG=1")
+        manager.recv(16)
+        journal.notify("STATUS=a\udcff")
 
 
 def test_notify_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
