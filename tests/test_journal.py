@@ -155,7 +155,7 @@ def test_a_systemd_that_does_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
-            writer.setblocking(False)
+            writer.settimeout(0)
             with suppress(BlockingIOError):
                 while writer.sendto(b"x", str(tmp_path / "notify")):
                     pass
