@@ -19,7 +19,7 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
-from guardd.ctl.completion import Guest
+from guardd.ctl.guest import Guest
 from guardd.ctl.known import file_text, guest_as_sent, guest_text, host_snapshot, is_file
 from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError

@@ -7,7 +7,6 @@ import gc
 import importlib
 import os
 import sys
-from typing import NoReturn
 
 import click
 
@@ -72,7 +71,7 @@ def main() -> None:
     sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
 
 
-def run() -> NoReturn:
+def run() -> None:
     """Be the program: like `main`, but leave at once when all is said and written.
 
     To take the interpreter apart first would take a short command longer than its verdict.
@@ -81,10 +80,10 @@ def run() -> NoReturn:
     try:
         main()
     except SystemExit as end:
-        # a stream that is closed has its own words and status, which Python gives
+        # Python has its own words and status for a stream that nothing can be written to
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                print(end="", file=stream, flush=True)  # a closed one is None, which it takes
             if isinstance(end.code, int):
                 os._exit(end.code)
         raise

@@ -263,14 +263,13 @@ class X86Map:
     ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
         bits, removed, added = 0, [], []
         for child in element.iterchildren("feature"):
-            words = dict(child.items())
-            feature = words.get("name")
+            feature = child.get("name")
             if not feature:
                 raise BrokenMap(f"Missing feature name for CPU model {name}")
             known = self.features.get(feature)
             if known is None:
                 raise BrokenMap(f"Feature {feature} required by CPU model {name} not found")
-            if len(words) == 1:  # nearly all of thousands
+            if len(child.keys()) == 1:  # nearly all of thousands
                 bits |= known.bits
             elif _yes(name, child, "removed"):
                 removed.append(feature)
