@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import stat
 from contextlib import suppress
 from dataclasses import replace
@@ -183,7 +182,7 @@ def write_whole(path: Path, text: str, mode: int | None = MODE) -> None:
     *mode* None: as the umask has it.
     """
     folder = _open_folder(path.parent)
-    temporary = f".{path.name}.{secrets.token_hex(4)}"
+    temporary = f".{path.name}.{os.urandom(4).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         made = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,6 @@ _ATTRIBUTE = re.compile(rb"=[ \t\r\n]*[\"']")
 _PROLOG = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|<\?[^<>?]*\?>|<!--(?:[^-]++|-[^-])*+-->)*+<[^!?]"
 )
-
-# "tag name mismatch" and the like, by libxml2's number
-_CAUSES = {
-    code: name.removeprefix("ERR_").replace("_", " ").lower()
-    for name, code in vars(etree.ErrorTypes).items()
-    if isinstance(code, int)
-}
 
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
@@ -115,8 +109,18 @@ def _danger(data: bytes) -> str:
 def _cause(exc: etree.XMLSyntaxError) -> str:
     """Say what is wrong and where, in no word of the document's: libxml2 may quote a password."""
     line, column = exc.position
-    cause = _CAUSES.get(getattr(exc, "code", 0), "error")
+    cause = _causes().get(getattr(exc, "code", 0), "error")
     return f"{cause}, line {line}, column {column}"
+
+
+@functools.cache
+def _causes() -> dict[int, str]:
+    """Give "tag name mismatch" and the like, by libxml2's number; there are hundreds."""
+    return {
+        code: name.removeprefix("ERR_").replace("_", " ").lower()
+        for name, code in vars(etree.ErrorTypes).items()
+        if isinstance(code, int)
+    }
 
 
 def format_xml(element: Element) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from guardd import files, render, wire
+from guardd import files, render
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.ctl.common import (
     DECISION_EXIT,
@@ -19,7 +19,7 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
-from guardd.ctl.completion import Guest
+from guardd.ctl.guest import Guest
 from guardd.ctl.known import file_text, guest_as_sent, guest_text, host_snapshot, is_file
 from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
@@ -27,7 +27,6 @@ from guardd.facts.domain import parse_domain, trim_domain
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.advice import advise
-from guardd.judge.arrival import arrival_requests
 from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
 from guardd.xmldoc import parse_xml
 
@@ -101,6 +100,8 @@ def check(  # noqa: PLR0913 (its options)
         advised = advise(parse_domain(text), verdict, snapshot, rules.policy, cpu_map)
         advice = [finding for finding in advised if finding not in verdict.findings]
     if as_json:
+        from guardd import wire
+
         document = wire.verdict_to_dict(verdict)
         print_json({**document, "advice": [wire.finding_to_dict(finding) for finding in advice]})
     else:
@@ -130,6 +131,8 @@ def _requests_elsewhere(guest: str, text: str, operation: str | None) -> Sequenc
     if operation is not None or not read.runs:
         wanted = Operation(operation or Operation.PREPARE)
         return [CheckRequest(domain=read.name, operation=wanted, xml=trimmed, arrives=read.runs)]
+    from guardd.judge.arrival import arrival_requests
+
     as_sent = None if is_file(guest) else guest_as_sent(guest)
     sent = trimmed if as_sent is None else trim_domain(as_sent)
     return arrival_requests(read.name, as_sent=sent, in_force=trimmed)

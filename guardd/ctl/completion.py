@@ -11,7 +11,6 @@ import threading
 from dataclasses import dataclass
 from typing import ClassVar
 
-import click
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class
 
 from guardd import libvirtconn
@@ -132,23 +131,3 @@ def guest_names() -> list[str]:
     asking.join(LIBVIRT_SECONDS)
     # one with a leading "-" would be taken for an option
     return sorted(name for name in found if name.isprintable() and not name.startswith("-"))
-
-
-class Guest(click.ParamType):
-    """A guest's name, UUID or id; shells complete names, and *others* that a command takes."""
-
-    name = "guest"
-
-    def __init__(self, *others: str, or_file: bool = False) -> None:
-        self._others = others
-        self._or_file = or_file
-
-    def shell_complete(
-        self, _context: click.Context, _parameter: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Give what fits; where a file may be named and no guest fits, the shell looks itself."""
-        words = [*self._others, *guest_names()]
-        fitting = [CompletionItem(word) for word in words if word.startswith(incomplete)]
-        if self._or_file and not fitting:
-            return [CompletionItem(incomplete, type="file")]
-        return fitting

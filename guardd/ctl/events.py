@@ -15,7 +15,7 @@ import click
 
 from guardd import journal
 from guardd.ctl.common import Exit, json_option, json_schema, json_text, shown_errors, styled
-from guardd.ctl.completion import Guest
+from guardd.ctl.guest import Guest
 from guardd.ctl.when import Moment
 from guardd.journal import Follow, Kind
 from guardd.render import FIELD_LENGTH, printable

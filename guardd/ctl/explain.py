@@ -21,7 +21,7 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
-from guardd.ctl.completion import Guest
+from guardd.ctl.guest import Guest
 from guardd.ctl.known import guest_text, host_snapshot
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.domain import Guest as Domain

@@ -23,9 +23,9 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
-from guardd.ctl.completion import Guest as GuestType
 from guardd.ctl.errand import run_errands
 from guardd.ctl.far import ask_libvirt
+from guardd.ctl.guest import Guest as GuestType
 from guardd.ctl.known import connected, definition_text, file_text, host_snapshot, is_file
 from guardd.ctl.prospect import read_snapshot
 from guardd.ctl.source import Far, Source, SourceType

@@ -25,7 +25,7 @@ from guardd.ctl.common import (
     shown_errors,
     state_option,
 )
-from guardd.ctl.completion import Guest
+from guardd.ctl.guest import Guest
 from guardd.ctl.known import guest_states, host_snapshot
 from guardd.ctl.progress import progress
 from guardd.ctl.table import print_table

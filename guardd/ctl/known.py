@@ -15,10 +15,10 @@ import click
 from guardd import files, libvirtconn
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.snapshot import HostSnapshot, with_hypervisor
-from guardd.facts.states import GuestState, defined_state
 from guardd.kept import kept_host
 
 if TYPE_CHECKING:
+    from guardd.facts.states import GuestState
     from guardd.judge.matrix import Traveller
     from guardd.libvirtconn import Connection
 
@@ -194,6 +194,8 @@ def _defined_states(definitions: Path, away: LibvirtFailed) -> list[GuestState]:
     except OSError as exc:
         problem = f"{away}; and {definitions} cannot be read: {exc.strerror}"
         raise LibvirtFailed(problem, hint="start libvirt, or run it as root") from exc
+    from guardd.facts.states import defined_state
+
     states = []
     for path in paths:
         with contextlib.suppress(GuardError):

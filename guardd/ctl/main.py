@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
+import os
 import sys
 
 import click
 
 from guardd import __version__
-from guardd.ctl import completion  # noqa: F401 (it teaches click the shells)
 from guardd.ctl.terminal import guard
 
 # each is a click command of its own name, in the module of that name
@@ -34,6 +36,11 @@ COMMANDS = (
     "update",
 )
 _ELSEWHERE = {"doctor": "doctor.command"}
+COMPLETE = "_CPU_GUARDCTL_COMPLETE"  # click's: in the environment where a shell asks for words
+GARBAGE = 100_000  # objects made and not gone, before garbage is looked for: a short command's all
+
+if COMPLETE in os.environ:
+    importlib.import_module("guardd.ctl.completion")  # it teaches click the shells
 
 
 class Commands(click.Group):
@@ -64,5 +71,23 @@ def main() -> None:
     sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
 
 
+def run() -> None:
+    """Be the program: like `main`, but leave at once when all is said and written.
+
+    To take the interpreter apart first would take a short command longer than its verdict.
+    """
+    gc.set_threshold(GARBAGE)
+    try:
+        main()
+    except SystemExit as end:
+        # Python has its own words and status for a stream that nothing can be written to
+        with contextlib.suppress(OSError, ValueError):
+            for stream in (sys.stdout, sys.stderr):
+                print(end="", file=stream, flush=True)  # a closed one is None, which it takes
+            if isinstance(end.code, int):
+                os._exit(end.code)
+        raise
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -10,8 +10,6 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import click
 
-from guardd.ctl.cpufile import READABLE, name_of
-
 _SSH = "+ssh"
 
 
@@ -51,6 +49,8 @@ class SourceType(click.ParamType):
         if not isinstance(value, str):
             return value
         if "://" not in value:
+            from guardd.ctl.cpufile import READABLE
+
             return Path(READABLE.convert(value, param, ctx))
         try:
             return far_host(value)
@@ -96,5 +96,7 @@ def labels(sources: Sequence[Source]) -> list[str]:
 
 def _names(source: Source) -> tuple[str, str, str]:
     if isinstance(source, Path):
+        from guardd.ctl.cpufile import name_of
+
         return (name_of(source),) * 3
     return source.host, source.uri.partition("?")[0], source.uri

@@ -164,3 +164,29 @@ def test_garbage_for_an_answer(tmp_path: Path, command: str, answer: object) -> 
         assert (3, "") == (done.status, done.out)
         assert done.err.startswith("error: the daemon's reply is not understood: ")
     assert all(line.isprintable() for line in (done.out + done.err).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        pytest.param("--version", 0, id="done"),
+        pytest.param("--version 2>&-", 0, id="no standard error"),
+        pytest.param("nonsense", 2, id="usage"),
+        pytest.param("nonsense 2>&-", 2, id="usage that nobody is told"),
+        pytest.param("decode /dev/null", 3, id="cannot tell"),
+        pytest.param("--version | cat", 0, id="a pipe"),
+        pytest.param("--version >/dev/full", 1, id="a full disk"),
+    ],
+)
+def test_end(line: str, status: int) -> None:
+    """The program leaves at once, but not before all is written, and with its status."""
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m guardd.ctl.main {line}"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert status == done.returncode
+    assert ("version" in line and status == 0) == done.stdout.startswith("cpu-guardctl ")

@@ -95,7 +95,8 @@ def read_items(parent: Element) -> dict[Register, int]:
 def _cpuid(item: Element) -> Iterator[tuple[Register, int]]:
     leaf, subleaf = _number(item, "eax_in"), _number(item, "ecx_in", "0")
     for name in _CPUID_REGISTERS:
-        yield Register("cpuid", leaf, subleaf, name), _number(item, name, "0")
+        if item.get(name) is not None:  # a feature of the map has one or two of the four
+            yield Register("cpuid", leaf, subleaf, name), _number(item, name)
 
 
 def _msr(item: Element) -> Iterator[tuple[Register, int]]:

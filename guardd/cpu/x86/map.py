@@ -264,18 +264,21 @@ class X86Map:
         self, name: str, element: Element
     ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
         bits, removed, added = 0, [], []
-        for child in element.findall("feature"):
+        for child in element.iterchildren("feature"):
             feature = child.get("name")
             if not feature:
                 raise BrokenMap(f"Missing feature name for CPU model {name}")
-            if feature not in self.features:
+            known = self.features.get(feature)
+            if known is None:
                 raise BrokenMap(f"Feature {feature} required by CPU model {name} not found")
-            if _yes(name, child, "removed"):
+            if len(child.keys()) == 1:  # nearly all of thousands
+                bits |= known.bits
+            elif _yes(name, child, "removed"):
                 removed.append(feature)
             elif _yes(name, child, "added"):
                 added.append(feature)
             else:
-                bits |= self.features[feature].bits
+                bits |= known.bits
         return bits, tuple(removed), tuple(added)
 
 
@@ -361,7 +364,9 @@ def _steppings(text: str) -> frozenset[int]:
 
 
 def _yes(model: str, element: Element, attribute: str) -> bool:
-    value = element.get(attribute, "no")
+    value = element.get(attribute)
+    if value is None:
+        return False
     if value not in ("yes", "no"):
         raise BrokenMap(f"Invalid '{attribute}' value '{value}' in CPU model {model}")
     return value == "yes"
