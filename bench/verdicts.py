@@ -27,6 +27,7 @@ from guardd.probe.cpu_map import read_cpu_map
 from guardd.server import ROOT_UID, Method, Peer, Server
 
 CALLERS = 64
+AT_A_TIME = 20  # a call alone finds the caches full of the others' work; a storm of calls does not
 CALL = "io.cpuguardd.Guard.Check"
 
 
@@ -57,7 +58,8 @@ def _verdict(
                 emulator, "x86_64", machine, "qemu", cpu
             ),
         },
-        rounds=rounds,
+        rounds=rounds // AT_A_TIME,
+        times=AT_A_TIME,
     )
     found, peer = medians(spent), "compareHypervisorCPU"
     size = f"{len(xml) / 1000:.0f} kB domain that {what}"
