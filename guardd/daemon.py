@@ -84,7 +84,7 @@ class Daemon:
         self._found: files.ConfigFiles = []
         # once the reply is on its way, where there is a loop: it wakes other threads up, and they
         # take their time
-        self.later: Callable[..., object] = lambda act, *words: act(*words)
+        self.later: Callable[..., object] = _at_once
         self._put_in_force()
 
     # -- the verdict path: no libvirt, no file, no waiting
@@ -313,10 +313,12 @@ class Daemon:
         self._tell_status()
         ticking = asyncio.create_task(self._tick())
         await stopped.wait()
+        self.later = _at_once
         journal.notify("STOPPING=1")
         ticking.cancel()
         for listening in served:
             listening.close()
+        await asyncio.sleep(0)  # until what was put off before is done: it has records
         self._journal.close()
 
     def _start_watcher(self, loop: asyncio.AbstractEventLoop, uri: str) -> Watcher:
@@ -390,6 +392,10 @@ class Daemon:
             self._watcher.refresh()
         if problems & {KEPT_ANSWER, KEPT_CONFIG}:
             await self._keep_config()
+
+
+def _at_once(act: Callable[..., object], *words: object) -> None:
+    act(*words)
 
 
 def kept(write: Callable[[Any, Path], None], value: object, directory: Path) -> str:
