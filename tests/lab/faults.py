@@ -186,10 +186,13 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "downgraded": Fault(inject=f"dpkg --install {PACKAGES}/old.deb", heal=_BACK),
         "clock jumps": Fault(inject=_CLOCK, heal=_CLOCK_HEAL, seconds=(0.0, 0.5)),
         "no descriptors": Fault(
+            # by its own user: a container's root may not limit another's process
             inject="set -e; pid=$(systemctl show --property=MainPID --value cpu-guardd.service)"
-            '; prlimit --pid "$pid" --nofile=$(ls /proc/$pid/fd | wc -l):',
+            "; setpriv --reuid=cpu-guardd --regid=cpu-guardd --clear-groups"
+            ' prlimit --pid "$pid" --nofile=$(ls /proc/$pid/fd | wc -l):',
             heal="pid=$(systemctl show --property=MainPID --value cpu-guardd.service)"
-            '; prlimit --pid "$pid" --nofile=8192:',
+            "; setpriv --reuid=cpu-guardd --regid=cpu-guardd --clear-groups"
+            ' prlimit --pid "$pid" --nofile=8192:',
             seconds=(1.0, 3.0),
         ),
         "4000 callers": Fault(
