@@ -102,7 +102,9 @@ class Daemon:
         elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
-        self.later(self._tell_others, request, verdict, elapsed_usec)
+        # a veto is on its way to the journal before anybody hears of it
+        tell = _at_once if verdict.refused else self.later
+        tell(self._tell_others, request, verdict, elapsed_usec)
         return {
             "refused": verdict.refused,
             "line": render.hook_line(verdict),
