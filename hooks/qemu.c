@@ -312,14 +312,11 @@ static void become_fallback(const struct bytes *reply, const struct bytes *xml, 
     execv(command[0], command);
 }
 
-/* Wait for a child until the deadline; give its exit status, or UNDECIDED. A child that does not
- * end is killed and left to init: it may hang in the kernel. */
-static int wait_for(pid_t child, double deadline)
+/* Wait for a child until the deadline, with SIGCHLD, *ends*, blocked; give its exit status, or
+ * UNDECIDED. A child that does not end is killed and left to init: it may hang in the kernel. */
+static int wait_for(pid_t child, const sigset_t *ends, double deadline)
 {
     int status;
-    sigset_t ends;
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGCHLD);
     while (waitpid(child, &status, WNOHANG) != child) {
         double left = deadline - now();
         if (left <= 0) {
@@ -328,7 +325,7 @@ static int wait_for(pid_t child, double deadline)
         }
         struct timespec time = {.tv_sec = (time_t)left};
         time.tv_nsec = (long)((left - (double)time.tv_sec) * 1e9);
-        sigtimedwait(&ends, NULL, &time);
+        sigtimedwait(ends, NULL, &time);
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : UNDECIDED;
 }
@@ -350,7 +347,7 @@ static int judge_alone(const struct bytes *reply, const struct bytes *xml)
         become_fallback(reply, xml, said[1]);
         _exit(127);
     }
-    int status = child < 0 ? UNDECIDED : wait_for(child, deadline);
+    int status = child < 0 ? UNDECIDED : wait_for(child, &ends, deadline);
     if (status != FALLBACK_REFUSES)
         return status ? UNDECIDED : LET_THROUGH;
     ssize_t count = read(said[0], reserve(&why, MAX_SAID), MAX_SAID);

@@ -66,4 +66,4 @@ class Chore:
         """Act on a host that is not what it was."""
 
     def ticked(self, connection: Connection) -> None:
-        """Act on time going by: twice a minute."""
+        """Act on time going by: at each beat for the watchdog, twice a minute at least."""
