@@ -102,17 +102,22 @@ class Daemon:
         elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
-        # a veto is on its way to the journal before anybody hears of it
-        tell = _at_once if verdict.refused else self.later
-        tell(self._tell_others, request, verdict, elapsed_usec)
+        if verdict.refused:
+            # nobody hears of a veto that the journal does not have: this process may end any time
+            self._journal.write_at_once(render.journal_fields(verdict, elapsed_usec))
+        else:
+            self.later(self._record, verdict, elapsed_usec)
+        self.later(self._tell_watcher, request, verdict)
         return {
             "refused": verdict.refused,
             "line": render.hook_line(verdict),
             "verdict": wire.verdict_to_dict(verdict),
         }
 
-    def _tell_others(self, request: CheckRequest, verdict: Verdict, elapsed_usec: int) -> None:
+    def _record(self, verdict: Verdict, elapsed_usec: int) -> None:
         self._journal.write(render.journal_fields(verdict, elapsed_usec))
+
+    def _tell_watcher(self, request: CheckRequest, verdict: Verdict) -> None:
         if self._watcher is None:
             return
         if verdict.unseen is not None:

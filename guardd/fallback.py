@@ -70,7 +70,8 @@ def judged(request: CheckRequest) -> int:
         say(render.hook_line(verdict))
     # a journal that does not read must not hold up the answer, nor lose it
     record = render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000)
-    journal.send_apart(record, journal.send_record)
+    if not journal.offer_record(record):
+        journal.send_apart(record, journal.send_record)
     return REFUSED if verdict.refused else 0
 
 

@@ -30,6 +30,7 @@ RETRY_SECONDS = 0.2  # journald is back within moments, as long as anybody start
 NOTIFY_SECONDS = 0.1  # the hook waits for a second for a verdict
 GIVE_UP_SECONDS = 60  # for a record that has a process of its own
 SYSLOG_IDENTIFIER = "cpu-guardd"
+JOURNALD = "/run/systemd/journal/socket"
 SERVICE = "cpu-guardd.service"
 VERDICT = "verdict"
 
@@ -60,14 +61,39 @@ class Priority(StrEnum):
 
 
 Send = Callable[[Mapping[str, str]], None]
+Offer = Callable[[Mapping[str, str]], bool]
+
+
+def offer_record(fields: Mapping[str, str], address: str = JOURNALD) -> bool:
+    """Write one record, unless journald does not take it at once; say whether it has.
+
+    Once taken it is journald's: whatever becomes of this process, the record is written. Source:
+    systemd.io/JOURNAL_NATIVE_PROTOCOL.
+    """
+    record = b"".join(_native(key, value) for key, value in _whole(fields).items())
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendmsg([record], [], socket.MSG_DONTWAIT, address)
+    except OSError:
+        return False
+    return True
+
+
+def _native(key: str, value: bytes) -> bytes:
+    name = key.encode()
+    if b"\n" in value:
+        return b"%b\n%b%b\n" % (name, len(value).to_bytes(8, "little"), value)
+    return b"%b=%b\n" % (name, value)
 
 
 def send_record(fields: Mapping[str, str]) -> None:
-    """Write one record; may block while journald does not read."""
-    lines = {"SYSLOG_IDENTIFIER": SYSLOG_IDENTIFIER, **fields}
-    systemd_journal.sendv(
-        *(f"{key}={value}".encode("utf-8", "backslashreplace") for key, value in lines.items())
-    )
+    """Write one record, of any length; may block while journald does not read."""
+    systemd_journal.sendv(*(key.encode() + b"=" + value for key, value in _whole(fields).items()))
+
+
+def _whole(fields: Mapping[str, str]) -> dict[str, bytes]:
+    words = {"SYSLOG_IDENTIFIER": SYSLOG_IDENTIFIER, **fields}
+    return {key: value.encode("utf-8", "backslashreplace") for key, value in words.items()}
 
 
 def send_apart(fields: Mapping[str, str], send: Send, *, patience: float = FLUSH_SECONDS) -> None:
@@ -108,8 +134,15 @@ class JournalWriter:
     dropped, oldest kept, and their number is told with the next one that goes through.
     """
 
-    def __init__(self, send: Send = send_record, *, flush_seconds: float = FLUSH_SECONDS) -> None:
+    def __init__(
+        self,
+        send: Send = send_record,
+        offer: Offer = offer_record,
+        *,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
         self._send = send
+        self._offer = offer
         self._flush_seconds = flush_seconds
         self._records: queue.Queue[Mapping[str, str] | None] = queue.Queue(QUEUE_LENGTH)
         self._dropped = 0
@@ -129,6 +162,14 @@ class JournalWriter:
             self._records.put_nowait(fields)
         except queue.Full:
             self._dropped += 1
+
+    def write_at_once(self, fields: Mapping[str, str]) -> None:
+        """Hand one record to journald before this returns, if that takes no wait; or queue it.
+
+        It may overtake those that are queued.
+        """
+        if not self._offer(fields):
+            self.write(fields)
 
     def say(self, kind: str, priority: str, message: str, **fields: str) -> None:
         """Queue a record with MESSAGE, MESSAGE_ID, PRIORITY and further *fields*.

@@ -33,7 +33,12 @@ def send_record(fields):
         (folder / "hangs").read_text()
     (folder / "record.new").write_text(json.dumps(fields))
     (folder / "record.new").rename(folder / "record")
-journal.send_record = send_record
+def offer_record(fields):
+    is_taken = not (folder / "hangs").exists()
+    if is_taken:
+        send_record({**fields, "OFFERED": "yes"})
+    return is_taken
+journal.send_record, journal.offer_record = send_record, offer_record
 sys.argv = ["guardd.fallback", *sys.argv[3:]]
 runpy.run_module("guardd.fallback", run_name="__main__")
 """
@@ -116,6 +121,7 @@ def test_a_journal_that_hangs_gets_the_record_later(place: Place) -> None:
 
     assert (REFUSED, True) == (status, stderr.startswith("cpu-guardd[missing-feature]: web1"))
     assert not is_written
+    assert "OFFERED" not in place.record()
 
 
 def test_refused(place: Place) -> None:
@@ -143,6 +149,7 @@ def test_the_record(place: Place) -> None:
     )
     assert record["GUARDD_SOURCE"].startswith("no daemon; snapshot kept since 2026-11-22T")
     assert int(record["GUARDD_ELAPSED_USEC"]) > 0
+    assert "yes" == record["OFFERED"]  # it is the journal's before the answer is given
 
 
 def test_a_host_that_changed_since(place: Place) -> None:

@@ -108,6 +108,72 @@ def test_records_outlive_a_journal_that_was_stopped() -> None:
     assert 0 == writer.lost
 
 
+def test_a_veto_is_journalds_before_anything_else_happens() -> None:
+    """No thread and no queue stand between: whatever ends this process comes too late."""
+    taken = list[Mapping[str, str]]()
+    journald = Journald()
+
+    def offer(fields: Mapping[str, str]) -> bool:
+        taken.append(fields)
+        return True
+
+    writer = JournalWriter(journald.send, offer)
+
+    writer.write_at_once({"MESSAGE": "a veto"})
+
+    assert [{"MESSAGE": "a veto"}] == taken
+    journald.reads.set()
+    writer.close()
+    assert not journald.taken()
+
+
+def test_a_veto_that_journald_does_not_take_waits_for_it() -> None:
+    """As any other record, and nobody waits with it."""
+    journald = Journald()
+    writer = JournalWriter(journald.send, lambda _fields: False)
+
+    writer.write_at_once({"MESSAGE": "a veto"})
+    journald.reads.set()
+    writer.close()
+
+    assert [{"MESSAGE": "a veto"}] == journald.taken()
+
+
+def listening(path: Path) -> socket.socket:
+    """Give a socket as journald's."""
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind(str(path))
+    receiver.settimeout(SECONDS)
+    return receiver
+
+
+def test_an_offered_record(tmp_path: Path) -> None:
+    """journald's native protocol: a line for a line, a length before anything longer."""
+    with listening(tmp_path / "socket") as receiver:
+        fields = {
+            "MESSAGE": "web1 \N{LATIN SMALL LETTER A WITH DIAERESIS}=1\udc80",
+            "REPORT": "a\nb",
+        }
+        assert journal.offer_record(fields, str(tmp_path / "socket"))
+        assert (
+            b"SYSLOG_IDENTIFIER=cpu-guardd\nMESSAGE=web1 \xc3\xa4=1\\udc80\n"
+            b"REPORT\n\x03\0\0\0\0\0\0\0a\nb\n"
+        ) == receiver.recv(4096)
+
+
+def test_an_offer_that_is_not_taken(tmp_path: Path) -> None:
+    """Nobody is there, or there is no room, for this record or for any: it is said at once."""
+    path = str(tmp_path / "socket")
+    assert not journal.offer_record({"MESSAGE": "to nobody"}, path)
+    with listening(tmp_path / "socket"):
+        assert not journal.offer_record({"MESSAGE": "x" * (1 << 24)}, path)
+        offers = 0
+        while journal.offer_record({"MESSAGE": "one of many"}, path):
+            offers += 1
+        assert offers
+    assert not journal.offer_record({"MESSAGE": "to one that left"}, path)
+
+
 def test_a_journal_that_stays_away_is_given_up() -> None:
     """The service stops all the same, and what it could not write counts as lost."""
 

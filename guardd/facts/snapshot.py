@@ -85,6 +85,8 @@ def snapshot_from_json(text: str | bytes) -> HostSnapshot:
     """Read a kept snapshot back, with origin KEPT; raises BadSnapshot for anything else."""
     try:
         return _snapshot_from_dict(json.loads(text))
+    except UnicodeDecodeError:
+        raise BadSnapshot("kept snapshot is not UTF-8") from None  # the error quotes all of it
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, GuardError) as exc:
         raise BadSnapshot(f"kept snapshot cannot be read: {exc!r}") from exc
 

@@ -129,6 +129,12 @@ def test_not_a_snapshot(text: bytes) -> None:
         snapshot_from_json(text)
 
 
+def test_garbage_is_not_quoted() -> None:
+    """All of it would go to the journal."""
+    with pytest.raises(BadSnapshot, match=r"\Akept snapshot is not UTF-8\Z"):
+        snapshot_from_json(b"{\xc8" * 10_000)
+
+
 def _changed(change: Callable[[dict[str, Any]], object]) -> str:
     document = json.loads(HASWELL)
     change(document)

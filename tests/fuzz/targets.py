@@ -79,7 +79,7 @@ class Checked(journal.JournalWriter):
     """Takes records as the journal does, and looks at each."""
 
     def __init__(self) -> None:
-        super().__init__(lambda _fields: None)
+        super().__init__(lambda _fields: None, lambda _fields: False)
 
     def write(self, fields: Mapping[str, str]) -> None:
         """Look at one record."""

@@ -97,8 +97,11 @@ _JOURNALD = (
     " systemd-journald.service"
 )
 _GUARD = "cpu-guardd.service"
-# what is there already stays, and not a byte more
-_FILL = 'set -e; mount -o "remount,size=$(df --block-size=1 --output=used {0} | tail -1)" {0}'
+# what is there already stays, and not a byte more; it may have grown meanwhile
+_FILL = (
+    "set -e; for n in $(seq 20); do"
+    ' ! mount -o "remount,size=$(df --block-size=1 --output=used {0} | tail -1)" {0} || break; done'
+)
 _ANEW = "systemctl restart cpu-guardd.service"
 _BACK = f"dpkg --install {PACKAGES}/this.deb"
 _HOLD = (
@@ -316,7 +319,10 @@ def vetoes_are_recorded(done: Round) -> Iterator[str]:
             and act.ended - act.seconds < was_there
         )
         if act.is_refused and not is_there and not is_dropped:
-            yield f"{act.what} of {act.guest} on {act.host} was refused, the journal has nothing"
+            yield (
+                f"{act.what} of {act.guest} on {act.host} was refused, the journal has nothing:"
+                f" told after {act.seconds:.2f} s, {act.ended - was_there:.2f} s after the fault"
+            )
 
 
 def libvirtd_answers(done: Round) -> Iterator[str]:
