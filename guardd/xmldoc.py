@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lxml import etree
@@ -18,6 +20,7 @@ else:
 __all__ = [
     "MAX_XML",
     "Element",
+    "Unread",
     "escape",
     "format_xml",
     "indented_xml",
@@ -52,10 +55,26 @@ _ESCAPES = str.maketrans(
 )
 
 
-def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A child of the root, by its *name*, of which nobody reads more than its first *kept* child.
+
+    Most of a long document may be in there: what is passed over is not even parsed, unless it has
+    the words *sought*.
+    """
+
+    name: bytes
+    kept: bytes
+    sought: bytes
+
+
+def parse_xml(
+    text: str | bytes, *, what: str = "document", unread: Unread | None = None
+) -> Element:
     """Parse *text* and return its root element, without comments and processing instructions.
 
-    *what* names the document in errors. Raises MalformedXML for anything that is not UTF-8 or not
+    *what* names the document in errors. What is *unread* may be missing, and if it is, whether it
+    is well formed is not looked at. Raises MalformedXML for anything else that is not UTF-8 or not
     well formed, holds a DTD, is nested or long beyond libxml2's limits, or exceeds MAX_XML bytes or
     one of the limits above.
     """
@@ -69,6 +88,37 @@ def parse_xml(text: str | bytes, *, what: str = "document") -> Element:
         raise MalformedXML(f"{what} is not UTF-8") from exc
     if len(data) > MAX_XML:
         raise MalformedXML(f"{what} has {len(data)} bytes, more than the {MAX_XML} that are read")
+    if unread is not None and (short := _shortened(data, unread)) is not None:
+        # an error is that of the whole document: its place there helps, another does not
+        with contextlib.suppress(MalformedXML):
+            root = _parse(short, what)
+            if root.find(unread.name.decode()) is not None:
+                return root
+    return _parse(data, what)
+
+
+def _shortened(data: bytes, unread: Unread) -> bytes | None:
+    """Give *data* without what is *unread*, None where that cannot be told from its bytes.
+
+    Without comments, CDATA and processing instructions each "<" begins a tag (XML 1.0, 2.4), so
+    that one tag that begins so and one that ends so are those of one element.
+    """
+    start, end = b"<%b>" % unread.name, b"</%b>" % unread.name
+    if b"\0" in data or b"<!" in data or b"<?" in data:
+        return None
+    if data.count(start[:-1]) != 1 or data.count(end[:-1]) != 1:
+        return None
+    before, is_there, rest = data.partition(start)
+    inside, is_closed, after = rest.partition(end)
+    if not is_there or not is_closed or unread.sought in inside:
+        return None
+    kept = re.match(rb"\s*<%b>[^<]*</%b>" % (unread.kept, unread.kept), inside)
+    if kept is None and b"<%b" % unread.kept in inside:
+        return None
+    return b"".join((before, start, b"" if kept is None else kept[0], end, after))
+
+
+def _parse(data: bytes, what: str) -> Element:
     if problem := _danger(data):
         raise MalformedXML(f"{what} {problem}")
     parser = etree.XMLParser(

@@ -11,7 +11,7 @@ from guardd.cpu.edit import edit_cpu
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import BadStamp, InvalidDomain
 from guardd.facts.stamp import NAMESPACE, Stamp, find_stamp
-from guardd.xmldoc import Element, format_xml, indented_xml, parse_xml, string_value
+from guardd.xmldoc import Element, Unread, format_xml, indented_xml, parse_xml, string_value
 
 # <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
 POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
@@ -22,6 +22,8 @@ _READ = (
     *("name", "uuid", "os/type", "cpu", "clock/timer[@name='tsc']", "devices/emulator"),
     *(f".//{{{namespace}}}*" for namespace in (NAMESPACE, POLICY_NAMESPACE)),
 )
+# most of the document, the more disks the more; a stamp in there is a false one
+_DEVICES = Unread(b"devices", kept=b"emulator", sought=NAMESPACE.encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ def parse_domain(text: str | bytes) -> Guest:
     Raises MalformedXML, InvalidDomain where something a verdict needs is missing or unknown, and
     InvalidCPU for its <cpu>.
     """
-    domain = parse_xml(text, what="domain")
+    domain = parse_xml(text, what="domain", unread=_DEVICES)
     if domain.tag != "domain":
         raise InvalidDomain(f"root element is '{domain.tag}', not 'domain'")
     virt_type = domain.get("type")

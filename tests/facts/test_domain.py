@@ -3,16 +3,18 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from guardd.cpu.definition import Arch, Check, FeaturePolicy
 from guardd.errors import GuardError, InvalidCPU, InvalidDomain, MalformedXML
 from guardd.facts.domain import Guest, parse_domain, rewrite_cpu, trim_domain
+from guardd.facts.stamp import NAMESPACE
 from guardd.xmldoc import escape
 from tests.judge.table import cpu, domain
 from tests.recordings import recorded
 
+IN_FORCE = ("x86_64-guest-haswell-in-force-kvm", "x86_64-guest-skylake-in-force-tcg")
 OS = "<os><type arch='x86_64' machine='q35'>hvm</type></os>"
 
 SECRETS = """<domain type='kvm'>
@@ -159,13 +161,7 @@ TIMERS = "<clock offset='variable'><timer name='tsc' frequency='5'/><timer name=
 @pytest.mark.parametrize(
     "text",
     [
-        *(
-            pytest.param(recorded(name), id=name)
-            for name in (
-                "x86_64-guest-haswell-in-force-kvm",
-                "x86_64-guest-skylake-in-force-tcg",
-            )
-        ),
+        *(pytest.param(recorded(name), id=name) for name in IN_FORCE),
         pytest.param(SECRETS, id="secrets"),
         pytest.param(SECRETS.replace("<metadata>", f"<metadata>{STAMP}{POLICY}"), id="ours"),
         pytest.param(
@@ -193,6 +189,76 @@ def parsed(text: str) -> Guest | str:
         return parse_domain(text)
     except GuardError as exc:
         return str(exc)
+
+
+def read_whole(text: str) -> Guest | str:
+    """Read *text* with no part of it passed over: where there is a comment, all is parsed."""
+    return parsed(text + "<!-- -->")
+
+
+# children of <domain> and of <devices> that may be taken for the ends of another element
+_PIECES = st.recursive(
+    st.sampled_from(
+        [
+            "<emulator>/usr/bin/one</emulator>",
+            "<emulator>/usr/bin/two</emulator >",
+            "<emulator/>",
+            "<emulator arch='x'>/usr/bin/three</emulator>",
+            "<devices/>",
+            "<devicesx/>",
+            "<x:devices xmlns:x='urn:x'/>",
+            "<disk file='&lt;devices>'>&lt;/devices></disk>",
+            "<cpu><model>Nehalem</model></cpu>",
+            "<cpu><model>Haswell</model></cpu>",
+            "<uuid>7d0a5d4e-30d5-4a4b-9a5f-9d3c8f6c2f0e</uuid>",
+            f"<metadata><s:stamp xmlns:s='{NAMESPACE}'/></metadata>",
+            "\n  ",
+            "text",
+        ]
+    ),
+    lambda inner: st.builds(
+        "{0}{1}{2}".format,
+        st.sampled_from(["<devices>", "<devices >", "<devices a='>'>", "<devices\n>"]),
+        st.lists(inner, max_size=4).map("".join),
+        st.sampled_from(["</devices>", "</devices >"]),
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(_PIECES, max_size=6).map("".join))
+@example("<devices></devices ><cpu><model>Nehalem</model></cpu><devices ></devices>")
+@example("<devices ><devices></devices ><emulator>/a</emulator><devices ></devices></devices >")
+@example("<x><devices><emulator>/a</emulator></devices></x><cpu/>")
+@example(f"<devices><s:stamp xmlns:s='{NAMESPACE}'/></devices>")
+@example("<devices><disk/><emulator>/a</emulator></devices>")
+@example("<devices>\n<emulator>/a</emulator><emulator>/b</emulator></devices>")
+def test_what_is_passed_over_makes_no_difference(pieces: str) -> None:
+    """Not to what is read of a document that is well formed."""
+    text = (
+        "<domain type='kvm'><name>web1</name><os><type arch='x86_64'>hvm</type></os>"
+        f"{pieces}</domain>"
+    )
+    assert read_whole(text) == parsed(text)
+
+
+@pytest.mark.parametrize("name", IN_FORCE)
+def test_what_is_passed_over_of_a_recorded_guest(name: str) -> None:
+    """The same for what libvirt wrote: and there something is passed over."""
+    text = recorded(name)
+    assert isinstance(guest := parsed(text), Guest)
+    assert read_whole(text) == guest
+    assert guest == parsed(text.replace("</devices>", "<a><b></a></b></devices>"))
+
+
+def test_a_huge_guest_is_no_work() -> None:
+    """Devices by the hundred thousand, more than is parsed of any other document."""
+    disks = "<disk type='file'><source file='/x'/></disk>" * 300_000
+    guest = parse_domain(
+        domain(cpu("Nehalem")).replace("</domain>", f"<devices>{disks}</devices></domain>")
+    )
+    assert guest.cpu is not None
+    assert "Nehalem" == guest.cpu.model
 
 
 def test_another_cpu() -> None:
