@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 from dataclasses import dataclass
@@ -89,11 +88,12 @@ def parse_xml(
     if len(data) > MAX_XML:
         raise MalformedXML(f"{what} has {len(data)} bytes, more than the {MAX_XML} that are read")
     if unread is not None and (short := _shortened(data, unread)) is not None:
-        # an error is that of the whole document: its place there helps, another does not
-        with contextlib.suppress(MalformedXML):
+        try:
             root = _parse(short, what)
-            if root.find(unread.name.decode()) is not None:
-                return root
+        except MalformedXML:
+            return _parse(data, what)  # its error has the place in the whole document
+        if root.find(unread.name.decode()) is not None:
+            return root
     return _parse(data, what)
 
 
