@@ -37,6 +37,7 @@ COMMANDS = (
 )
 _ELSEWHERE = {"doctor": "doctor.command"}
 COMPLETE = "_CPU_GUARDCTL_COMPLETE"  # click's: in the environment where a shell asks for words
+EX_IOERR = 74  # sysexits.h
 GARBAGE = 100_000  # objects made and not gone, before garbage is looked for: a short command's all
 
 if COMPLETE in os.environ:
@@ -66,7 +67,8 @@ def main() -> None:
 
     Can a guest's CPU be honoured here, and if not, why?
 
-    Exit status: 0 compatible, 1 incompatible, 2 usage, 3 cannot tell, 69 no daemon.
+    Exit status: 0 compatible, 1 incompatible, 2 usage, 3 cannot tell, 69 no daemon,
+    74 the answer cannot be written.
     """
     sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
 
@@ -79,6 +81,13 @@ def run() -> None:
     gc.set_threshold(GARBAGE)
     try:
         main()
+    except OSError as exc:
+        if exc.filename is not None:
+            raise
+        # not of a file: of what is printed. Another status could be taken for the answer
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(f"error: cannot write the answer: {exc.strerror}", err=True)
+        os._exit(EX_IOERR)
     except SystemExit as end:
         # Python has its own words and status for a stream that nothing can be written to
         with contextlib.suppress(OSError, ValueError):

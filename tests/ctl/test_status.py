@@ -175,7 +175,8 @@ def test_garbage_for_an_answer(tmp_path: Path, command: str, answer: object) -> 
         pytest.param("nonsense 2>&-", 2, id="usage that nobody is told"),
         pytest.param("decode /dev/null", 3, id="cannot tell"),
         pytest.param("--version | cat", 0, id="a pipe"),
-        pytest.param("--version >/dev/full", 1, id="a full disk"),
+        pytest.param("--version >/dev/full", 74, id="a full disk"),
+        pytest.param("models x86_64 --cpu-map tests/data/cpu_map >/dev/full", 74, id="its command"),
     ],
 )
 def test_end(line: str, status: int) -> None:
