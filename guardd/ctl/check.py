@@ -12,6 +12,7 @@ from guardd import files, render
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.ctl.common import (
     DECISION_EXIT,
+    choice,
     config_option,
     cpu_map_option,
     json_option,
@@ -43,7 +44,7 @@ from guardd.xmldoc import parse_xml
 )
 @click.option(
     "--operation",
-    type=click.Choice(list(Operation)),
+    type=choice(Operation),
     help="Judge as for a start (prepare, the default), an incoming migration or a restore.",
 )
 @config_option

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,7 +34,7 @@ class Exit(IntEnum):
     INCOMPATIBLE = 1
     USAGE = 2
     CANNOT_TELL = 3
-    NO_DAEMON = 69  # EX_UNAVAILABLE of sysexits.h
+    NO_DAEMON = 69  # EX_UNAVAILABLE of sysexits.h; EX_IOERR: main.py
 
 
 DECISION_EXIT = {
@@ -59,6 +59,12 @@ state_option = click.option(
     help="Folder of what the daemon keeps.",
 )
 
+
+def choice(words: type[StrEnum]) -> click.Choice:
+    """One of *words*, as a text; click would show members, not what is to be typed."""
+    return click.Choice([word.value for word in words])
+
+
 config_option = click.option(
     "--config",
     type=_FOLDER,
@@ -69,7 +75,7 @@ config_option = click.option(
 
 arch_option = click.option(
     "--arch",
-    type=click.Choice(list(Arch)),
+    type=choice(Arch),
     metavar="ARCH",
     help="The architecture where a file does not tell, in place of this machine's.",
 )
@@ -98,7 +104,7 @@ def pvr_option(command: Command) -> Command:
 
     @click.option(
         "--pvr",
-        type=click.Choice(list(PVRMatch)),
+        type=choice(PVRMatch),
         default=PVRMatch.FAMILY.value,
         show_default=True,
         help="Tell PowerPC processors apart by their family or by their exact PVR.",

@@ -7,11 +7,18 @@ import click
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch
-from guardd.ctl.common import cpu_map_option, json_option, own_arch, print_json, shown_errors
+from guardd.ctl.common import (
+    choice,
+    cpu_map_option,
+    json_option,
+    own_arch,
+    print_json,
+    shown_errors,
+)
 
 
 @click.command()
-@click.argument("arch", required=False, type=click.Choice(list(Arch)), metavar="[ARCH]")
+@click.argument("arch", required=False, type=choice(Arch), metavar="[ARCH]")
 @cpu_map_option
 @json_option
 @shown_errors

@@ -18,6 +18,7 @@ import click
 from guardd import files, journal
 from guardd.ctl.common import (
     Exit,
+    choice,
     config_option,
     json_option,
     json_schema,
@@ -75,7 +76,7 @@ class Replayed:
 
 @click.command()
 @click.argument("guest", required=False)
-@click.option("--mode", type=click.Choice(list(Enforcement)), help="The mode of the host.")
+@click.option("--mode", type=choice(Enforcement), help="The mode of the host.")
 @click.option(
     "--rule", "rules", type=Rule(), multiple=True, metavar="CODE=MODE", help="The mode of a rule."
 )
