@@ -384,7 +384,8 @@ class Daemon:
     async def _tick(self) -> None:
         """Tell systemd that verdicts can be given, and let the watcher look at the host."""
         watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
-        period = min(LOOK_SECONDS, watchdog / 3) if watchdog else LOOK_SECONDS
+        # half of what systemd waits for, as sd_watchdog_enabled(3) has it
+        period = min(LOOK_SECONDS, watchdog / 2) if watchdog else LOOK_SECONDS
         while True:
             journal.notify("WATCHDOG=1")
             if self._watcher is not None:

@@ -12,8 +12,9 @@ import libvirt
 
 from guardd.libvirtconn.connection import Connection, translated
 
-# seconds between probes and how many may go unanswered: a libvirtd that hangs is noticed then
-KEEPALIVE = (5, 3)
+# seconds between probes and how many may go unanswered: a libvirtd that hangs is noticed in 45 s;
+# each wakes this process up, as libvirtd's own probes do every 5 s
+KEEPALIVE = (15, 2)
 
 
 class Happening(StrEnum):
