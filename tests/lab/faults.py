@@ -122,7 +122,8 @@ mkdir -p /run/faults "$(dirname {_CLOCK_UNIT})"
 echo +0 >/run/faults/clock
 cat >{_CLOCK_UNIT} <<EOF
 [Service]
-Environment=LD_PRELOAD={FAKETIME} FAKETIME_TIMESTAMP_FILE=/run/faults/clock FAKETIME_NO_CACHE=1
+Environment=LD_PRELOAD={FAKETIME} FAKETIME_TIMESTAMP_FILE=/run/faults/clock
+Environment=FAKETIME_CACHE_DURATION=1
 Environment=DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_DISABLE_SHM=1
 EOF
 systemctl daemon-reload
@@ -130,8 +131,9 @@ systemctl restart cpu-guardd.service
 grep -q libfaketime "/proc/$(systemctl show --property=MainPID --value cpu-guardd.service)/maps"
 for jump in +1d -1d +3650d -2h; do
     echo "$jump" >/run/faults/clock
+    sleep 1  # libfaketime looks once a second; to look at every call takes a start of seconds
     systemctl reload cpu-guardd.service  # the host is read anew, and the time written down
-    sleep 0.5
+    sleep 0.3
 done
 """
 _CLOCK_HEAL = f"rm {_CLOCK_UNIT}; systemctl daemon-reload; systemctl restart cpu-guardd.service"
