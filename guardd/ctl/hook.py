@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from guardd.hookfile import DROP_IN, HOOKS, State, describe, places, program
 MODE = 0o755
 LIBVIRT_UNITS = ("libvirtd.service", "virtqemud.service")
 RELOAD_SECONDS = 20
+LOOK_SECONDS = 0.05  # between two looks at whether a daemon is done
 
 _TAKEN = (State.FOREIGN, State.UNREADABLE)
 
@@ -101,22 +103,51 @@ def reload_libvirt() -> list[str]:
     """
     said = []
     for unit in LIBVIRT_UNITS:
-        if _systemctl("is-active", "--quiet", unit) == 0:
-            done = _systemctl("reload", unit) == 0
+        if _systemctl("is-active", "--quiet", unit) is not None:
+            done = _reload(unit)
             said.append(f"{unit} {'reloaded' if done else 'could not be reloaded, do it by hand'}")
     return said or ["no libvirt daemon runs; it will find the hook when it starts"]
 
 
-def _systemctl(*arguments: str) -> int:
+def _reload(unit: str) -> bool:
+    """Have the daemon of *unit* read anew what it read at its start; say whether it was told.
+
+    Where systemd waits for the end of a reload (Type=notify-reload), its job holds up the scopes of
+    guests, which start after libvirtd, while libvirt 11.3.0 waits for those guests before it ends:
+    libvirtd hangs for 30 s, until D-Bus gives up, and a guest's start fails. A signal is no job.
+    """
+    if _property(unit, "Type") != "notify-reload":
+        return _systemctl("reload", unit) is not None
+    before = _property(unit, "StateChangeTimestampMonotonic")
+    if _systemctl("kill", "--kill-whom=main", "--signal=HUP", unit) is None:
+        return False
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while time.monotonic() < deadline:
+        is_told = _property(unit, "StateChangeTimestampMonotonic") != before
+        if is_told and _property(unit, "ActiveState") == "active":
+            break
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def _property(unit: str, name: str) -> str:
+    return (_systemctl("show", f"--property={name}", "--value", unit) or "").strip()
+
+
+def _systemctl(*arguments: str) -> str | None:
+    """Give what systemctl prints, None where it fails."""
     try:
-        return subprocess.run(  # noqa: S603 (its arguments are ours)
+        done = subprocess.run(  # noqa: S603 (its arguments are ours)
             ["systemctl", *arguments],  # noqa: S607 (found on root's PATH)
             capture_output=True,
+            text=True,
+            errors="replace",
             timeout=RELOAD_SECONDS,
             check=False,
-        ).returncode
+        )
     except (OSError, subprocess.TimeoutExpired):
-        return -1
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 _hooks_option = click.option(

@@ -140,7 +140,7 @@ def likely_cause(root: Path) -> str:
     if any(place.is_run for place in found):
         return (
             "it is in its place, so libvirtd was not reloaded since it was put there"
-            " (`systemctl reload libvirtd`)"
+            " (`cpu-guardctl hook install` has it look again)"
         )
     if State.NOT_EXECUTABLE in by_state:
         return f"{by_state[State.NOT_EXECUTABLE].path} is not executable"

@@ -29,7 +29,7 @@ BREAKS = {
     "not-noticed": Break(
         f"cpu-guardctl hook remove && install -m 755 {SHIPPED} {guard.HOOK}",
         "noticed",
-        "systemctl reload libvirtd",
+        "cpu-guardctl hook install",
     ),
     "stopped": Break(
         "systemctl stop cpu-guardd.socket cpu-guardd.service", "daemon", "systemctl restart"

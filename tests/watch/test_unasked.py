@@ -189,14 +189,14 @@ def test_record_and_problem(watched: Watched) -> None:
         ),
         pytest.param(
             {MAIN: (program(), 0o755)},
-            "it is in its place, so libvirtd was not reloaded since it was put there (`systemctl"
-            " reload libvirtd`)",
+            "it is in its place, so libvirtd was not reloaded since it was put there"
+            " (`cpu-guardctl hook install` has it look again)",
             id="not reloaded",
         ),
         pytest.param(
             {MAIN: (b"#!/bin/sh\n", 0o755), DROP_IN: (program() + b"\n", 0o755)},
-            "it is in its place, so libvirtd was not reloaded since it was put there (`systemctl"
-            " reload libvirtd`)",
+            "it is in its place, so libvirtd was not reloaded since it was put there"
+            " (`cpu-guardctl hook install` has it look again)",
             id="outdated, and not reloaded",
         ),
     ],

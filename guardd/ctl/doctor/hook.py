@@ -112,7 +112,7 @@ def check_noticed(scene: Scene) -> Checked:
         if scene.guests is None:
             return ok(name, "libvirtd does not run; it will find the hook when it starts")
         return unknown(name, "systemd did not start this libvirtd: see --try")
-    mend = f"systemctl reload {scene.libvirt_unit}"
+    mend = INSTALL  # which has libvirtd look again
     if missed := _missed(scene, unit.looked):
         return broken(name, missed, mend)
     if seen := _seen(scene, ours, unit.looked):

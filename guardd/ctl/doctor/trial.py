@@ -15,7 +15,6 @@ from guardd.ctl.doctor.hook import INSTALL, NEEDS_ROOT
 from guardd.ctl.doctor.scene import Scene
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.domain import parse_domain
-from guardd.hookfile import places
 from guardd.libvirtconn import Connection
 from guardd.watch.unasked import BY_HAND
 
@@ -53,7 +52,7 @@ def check_trial(scene: Scene, *, is_wanted: bool) -> Checked:
         trial = within(START_SECONDS, lambda: try_guest(scene, guest))
     except GuardError as exc:
         return unknown(name, f"no guest could be tried: {exc}")
-    return judge_trial(scene, trial)
+    return judge_trial(trial)
 
 
 def try_guest(scene: Scene, name: str) -> Trial:
@@ -90,13 +89,11 @@ def _started(connection: Connection, xml: str) -> float | None:
     return None
 
 
-def judge_trial(scene: Scene, trial: Trial) -> Checked:
+def judge_trial(trial: Trial) -> Checked:
     """Say what a trial proves."""
     name = "trial"
     if trial.source is None:
-        is_there = any(place.is_run for place in places(scene.site.hooks))
-        mend = f"systemctl reload {scene.libvirt_unit}" if is_there else INSTALL
-        return broken(name, f"{trial.name} started, and nobody was asked", mend)
+        return broken(name, f"{trial.name} started, and nobody was asked", INSTALL)
     if trial.source.startswith("no daemon"):
         return broken(name, f"{trial.name} was judged by the hook, without the daemon", RESTART)
     if trial.refused:

@@ -14,7 +14,7 @@ LIBVIRT = ("libvirtd.service", "virtqemud.service")
 
 _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,Result,UnitFileState,NRestarts"
-    ",ExecMainStartTimestamp,ExecReload"
+    ",ExecMainStartTimestamp,ExecReload,Type,StateChangeTimestamp"
 )
 _RELOADED = re.compile(r"start_time=\[([^\]]*)\].*code=exited ; status=0\b")
 
@@ -69,7 +69,6 @@ def parse_units(text: str) -> Mapping[str, Unit]:
 
 
 def _unit(words: Mapping[str, str]) -> Unit:
-    reloaded = _RELOADED.search(words.get("ExecReload", ""))
     restarts = words.get("NRestarts", "")
     return Unit(
         name=words["Id"],
@@ -80,8 +79,19 @@ def _unit(words: Mapping[str, str]) -> Unit:
         enabled=words.get("UnitFileState", ""),
         restarts=int(restarts) if restarts.isdigit() else 0,
         started=_time(words.get("ExecMainStartTimestamp", "")),
-        reloaded=_time(reloaded[1]) if reloaded else None,
+        reloaded=_reloaded(words),
     )
+
+
+def _reloaded(words: Mapping[str, str]) -> dt.datetime | None:
+    """Tell when the program was reloaded last.
+
+    One that tells systemd of its reloads (Type=notify-reload) may have been sent the signal alone.
+    """
+    if words.get("Type") == "notify-reload":
+        return _time(words.get("StateChangeTimestamp", ""))
+    found = _RELOADED.search(words.get("ExecReload", ""))
+    return _time(found[1]) if found else None
 
 
 def _time(text: str) -> dt.datetime | None:
