@@ -163,3 +163,22 @@ def wait_until_known(guard: Daemon) -> None:
             return
         time.sleep(0.1)
     raise TimeoutError("the daemon did not get to know its host")
+
+
+@contextmanager
+def journald() -> Iterator[Path]:
+    """Give the socket of a process that takes records as journald does, and drops them.
+
+    What becomes of a record is not our time; to hand it over is.
+    """
+    code = "import socket\nreceiver = socket.socket(fileno=0)\nwhile True: receiver.recv(1 << 18)"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind(f"{folder}/socket")
+        with subprocess.Popen([sys.executable, "-I", "-c", code], stdin=receiver.fileno()) as process:
+            try:
+                yield Path(folder, "socket")
+            finally:
+                process.kill()

@@ -9,11 +9,20 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import libvirt
 
-from bench.place import SECONDS, Daemon, daemon, default_hypervisor, libvirtd, wait_until_known
+from bench.place import (
+    SECONDS,
+    Daemon,
+    daemon,
+    default_hypervisor,
+    journald,
+    libvirtd,
+    wait_until_known,
+)
 from bench.rounds import interleaved, medians, percentile
 from bench.table import Row, against, in_words
 from bench.texts import HASWELL_GUEST, domain
@@ -23,6 +32,7 @@ from guardd.cpu.xml import format_cpu
 from guardd.daemon import Daemon as GuardDaemon
 from guardd.daemon import State
 from guardd.facts.domcaps import parse_domcaps
+from guardd.journal import JournalWriter, offer_record
 from guardd.probe.cpu_map import read_cpu_map
 from guardd.server import ROOT_UID, Method, Peer, Server
 
@@ -49,18 +59,20 @@ def _verdict(
 ) -> Iterator[Row]:
     emulator, machine = default_hypervisor(connection.getURI())
     xml = domain(cpu, virt_type="qemu", machine=machine, emulator=emulator)
-    frame, client, server = call_bytes(xml), Client(guard.socket), _Server(guard)
-    spent = interleaved(
-        {
-            "within": lambda: server.reply(frame),
-            "ours": lambda: client.ask(frame),
-            "peer": lambda: connection.compareHypervisorCPU(
-                emulator, "x86_64", machine, "qemu", cpu
-            ),
-        },
-        rounds=rounds // AT_A_TIME,
-        times=AT_A_TIME,
-    )
+    frame, client = call_bytes(xml), Client(guard.socket)
+    with journald() as journal:
+        server = _Server(guard, journal)
+        spent = interleaved(
+            {
+                "within": lambda: server.reply(frame),
+                "ours": lambda: client.ask(frame),
+                "peer": lambda: connection.compareHypervisorCPU(
+                    emulator, "x86_64", machine, "qemu", cpu
+                ),
+            },
+            rounds=rounds // AT_A_TIME,
+            times=AT_A_TIME,
+        )
     found, peer = medians(spent), "compareHypervisorCPU"
     size = f"{len(xml) / 1000:.0f} kB domain that {what}"
     yield against(f"{size}: request to reply bytes", found["within"], found["peer"], peer, 1.0)
@@ -71,10 +83,11 @@ def _verdict(
 class _Server:
     """A second daemon's verdict path, in this process, with what the first one learned."""
 
-    def __init__(self, guard: Daemon) -> None:
+    def __init__(self, guard: Daemon, journal: Path) -> None:
         snapshot = files.kept_snapshot(guard.folder / "state")
         state = State(read_cpu_map(), snapshot)
-        there = GuardDaemon(state, guard.folder, guard.folder)
+        writer = JournalWriter(offer=partial(offer_record, address=str(journal)))
+        there = GuardDaemon(state, guard.folder, guard.folder, writer)
         gc.freeze()  # as the daemon does
         # what comes after the reply is for the row of the round trip
         there.later = lambda _act, *_words: None
