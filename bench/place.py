@@ -177,7 +177,8 @@ def journald() -> Iterator[Path]:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
     ):
         receiver.bind(f"{folder}/socket")
-        with subprocess.Popen([sys.executable, "-I", "-c", code], stdin=receiver.fileno()) as process:
+        reader = [sys.executable, "-I", "-c", code]
+        with subprocess.Popen(reader, stdin=receiver.fileno()) as process:
             try:
                 yield Path(folder, "socket")
             finally:

@@ -20,10 +20,10 @@ from guardd.cpu import load_map
 from guardd.cpu.definition import Arch
 from guardd.cpu.xml import format_cpu, parse_cpu
 from guardd.daemon import Daemon, State
-from guardd.errors import BadConfig, BadRequest, BadSnapshot, GuardError
+from guardd.errors import BadConfig, BadRequest, BadSnapshot, GuardError, MalformedXML
 from guardd.facts.capabilities import parse_capabilities
 from guardd.facts.cpus import parse_cpus
-from guardd.facts.domain import parse_domain, trim_domain
+from guardd.facts.domain import Guest, parse_domain, trim_domain
 from guardd.facts.domcaps import parse_domcaps
 from guardd.facts.snapshot import snapshot_from_json, snapshot_to_json
 from guardd.facts.states import defined_state, snapshot_state
@@ -198,6 +198,18 @@ def domain_xml(data: bytes) -> None:
         answer = desk.ask(wire.format_call(f"{wire.INTERFACE}.Check", parameters)[:-1])
         assert answer is not None
         assert "parameters" in answer
+    whole = read_domain(f"{xml}<!-- -->")  # nothing of it is passed over
+    assert whole is None or whole == read_domain(xml)
+
+
+def read_domain(xml: str) -> Guest | str | None:
+    """Give the guest, or what is wrong with it; None for what is no well-formed document."""
+    try:
+        return parse_domain(xml)
+    except MalformedXML:
+        return None
+    except GuardError as exc:
+        return str(exc)
 
 
 def reply_bytes(data: bytes) -> None:
