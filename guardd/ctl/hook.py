@@ -48,8 +48,8 @@ def install_hook(root: Path = HOOKS, selinuxfs: Path | None = None) -> Path:
         )
     try:
         _write(target.path, program(), selinuxfs)
-        if has_labels and main.is_ours:
-            main.path.unlink()
+        if target is drop_in and main.is_ours:
+            main.path.unlink()  # of two of ours each would have every guest judged
     except OSError as exc:
         raise GuardError(f"cannot write {target.path}: {exc.strerror}") from exc
     return target.path

@@ -187,8 +187,17 @@ def test_ours_beside_a_hook_that_went(tmp_path: Path) -> None:
     assert (State.ABSENT, State.CURRENT) == states(tmp_path)
 
 
+def test_one_of_two_is_enough(tmp_path: Path) -> None:
+    """As after a restore of a backup: each would have every guest judged."""
+    put(tmp_path / MAIN, program())
+    put(tmp_path / DROP_IN, OUTDATED)
+
+    assert tmp_path / DROP_IN == install_hook(tmp_path)
+    assert (State.ABSENT, State.CURRENT) == states(tmp_path)
+
+
 def test_both_ours(tmp_path: Path) -> None:
-    """As after a restore of a backup: all of them go."""
+    """All of them go."""
     put(tmp_path / MAIN, program())
     put(tmp_path / DROP_IN, program())
 
