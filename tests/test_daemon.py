@@ -378,7 +378,7 @@ def test_what_was_not_kept_is_kept_as_soon_as_it_can_be(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk was full, say, and is no more: nobody has to restart or to reload anything."""
-    monkeypatch.setenv("WATCHDOG_USEC", "300000")  # it looks around three times in that
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")  # it looks around twice in that
     place.state.rmdir()
     with place.running() as daemon:
         until(lambda: len(daemon.status()["problems"]) == 3)
