@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -38,6 +39,7 @@ COMMANDS = (
 _ELSEWHERE = {"doctor": "doctor.command"}
 COMPLETE = "_CPU_GUARDCTL_COMPLETE"  # click's: in the environment where a shell asks for words
 EX_IOERR = 74  # sysexits.h
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for what is printed
 GARBAGE = 100_000  # objects made and not gone, before garbage is looked for: a short command's all
 
 if COMPLETE in os.environ:
@@ -82,9 +84,9 @@ def run() -> None:
     try:
         main()
     except OSError as exc:
-        if exc.filename is not None:
+        if exc.errno not in NO_ROOM:
             raise
-        # not of a file: of what is printed. Another status could be taken for the answer
+        # another status could be taken for the answer
         with contextlib.suppress(OSError, ValueError):
             click.echo(f"error: cannot write the answer: {exc.strerror}", err=True)
         os._exit(EX_IOERR)
