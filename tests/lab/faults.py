@@ -315,7 +315,9 @@ def verdicts_are_right(done: Round) -> Iterator[str]:
 
 def vetoes_are_recorded(done: Round) -> Iterator[str]:
     """Every refusal that somebody was told of is in the journal."""
-    for act in [] if done.fault.is_old else done.acts:
+    if done.fault.is_old:
+        return
+    for act in done.acts:
         is_there = any(r["GUARDD_REFUSED"] == "yes" for r in done.of(act))
         began, was_there = done.came
         is_dropped = (
