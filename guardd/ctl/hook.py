@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,12 +12,13 @@ from pathlib import Path
 import click
 
 from guardd.ctl import selinux
+from guardd.ctl.bounded import run_program
 from guardd.ctl.common import Exit, json_option, print_json, shown_errors
+from guardd.ctl.units import LIBVIRT, Unit, read_units
 from guardd.errors import GuardError
 from guardd.hookfile import DROP_IN, HOOKS, State, describe, places, program
 
 MODE = 0o755
-LIBVIRT_UNITS = ("libvirtd.service", "virtqemud.service")
 RELOAD_SECONDS = 20
 LOOK_SECONDS = 0.05  # between two looks at whether a daemon is done
 
@@ -102,52 +102,35 @@ def reload_libvirt() -> list[str]:
     They look only when they start and when they are reloaded; running guests do not notice.
     """
     said = []
-    for unit in LIBVIRT_UNITS:
-        if _systemctl("is-active", "--quiet", unit) is not None:
-            done = _reload(unit)
-            said.append(f"{unit} {'reloaded' if done else 'could not be reloaded, do it by hand'}")
+    for unit in filter(None, map(read_units().get, LIBVIRT)):
+        if unit.is_active:
+            done = "reloaded" if _reload(unit) else "could not be reloaded, do it by hand"
+            said.append(f"{unit.name} {done}")
     return said or ["no libvirt daemon runs; it will find the hook when it starts"]
 
 
-def _reload(unit: str) -> bool:
+def _reload(unit: Unit) -> bool:
     """Have the daemon of *unit* read anew what it read at its start; say whether it was told.
 
     Where systemd waits for the end of a reload (Type=notify-reload), its job holds up the scopes of
     guests, which start after libvirtd, while libvirt 11.3.0 waits for those guests before it ends:
     libvirtd hangs for 30 s, until D-Bus gives up, and a guest's start fails. A signal is no job.
     """
-    if _property(unit, "Type") != "notify-reload":
-        return _systemctl("reload", unit) is not None
-    before = _property(unit, "StateChangeTimestampMonotonic")
-    if _systemctl("kill", "--kill-whom=main", "--signal=HUP", unit) is None:
+    if not unit.tells_reloads:
+        return _systemctl("reload", unit.name)
+    if not _systemctl("kill", "--kill-whom=main", "--signal=HUP", unit.name):
         return False
     deadline = time.monotonic() + RELOAD_SECONDS
     while time.monotonic() < deadline:
-        is_told = _property(unit, "StateChangeTimestampMonotonic") != before
-        if is_told and _property(unit, "ActiveState") == "active":
+        now = read_units().get(unit.name, unit)
+        if now.reloaded != unit.reloaded and now.active == "active":
             break
         time.sleep(LOOK_SECONDS)
     return True
 
 
-def _property(unit: str, name: str) -> str:
-    return (_systemctl("show", f"--property={name}", "--value", unit) or "").strip()
-
-
-def _systemctl(*arguments: str) -> str | None:
-    """Give what systemctl prints, None where it fails."""
-    try:
-        done = subprocess.run(  # noqa: S603 (its arguments are ours)
-            ["systemctl", *arguments],  # noqa: S607 (found on root's PATH)
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=RELOAD_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+def _systemctl(*words: str) -> bool:
+    return run_program(["systemctl", *words], seconds=RELOAD_SECONDS).status == 0
 
 
 _hooks_option = click.option(

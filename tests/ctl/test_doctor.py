@@ -18,18 +18,18 @@ import pytest
 from guardd import __version__, files
 from guardd.config import parse_config
 from guardd.cpu import CPUMap
+from guardd.ctl.bounded import NOT_FOUND, run_program, within
 from guardd.ctl.doctor import daemon as daemon_checks
 from guardd.ctl.doctor import hook as hook_checks
 from guardd.ctl.doctor import host as host_checks
 from guardd.ctl.doctor import system as system_checks
-from guardd.ctl.doctor.bounded import NOT_FOUND, run_program, within
 from guardd.ctl.doctor.checked import Checked, State, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.command import outcome, summary, to_document, to_lines
 from guardd.ctl.doctor.daemon import check_config, check_daemon, check_service, check_verdict
 from guardd.ctl.doctor.hook import check_fallback, check_noticed, check_place, check_run
 from guardd.ctl.doctor.scene import Scene, Site, read_scene
 from guardd.ctl.doctor.trial import Trial, check_trial, judge_trial
-from guardd.ctl.doctor.units import LIBVIRT, SERVICE, SOCKET, Unit, parse_units
+from guardd.ctl.units import LIBVIRT, SERVICE, SOCKET, Unit, parse_units
 from guardd.errors import LibvirtFailed
 from guardd.facts.domain import Guest, parse_domain
 from guardd.facts.snapshot import Origin, snapshot_to_json

@@ -12,7 +12,7 @@ from guardd.ctl.client import call, understood
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.hook import HOOK_SECONDS, NEEDS_ROOT, RELOAD
 from guardd.ctl.doctor.scene import DAEMON_SECONDS, Scene
-from guardd.ctl.doctor.units import SERVICE, SOCKET, Unit
+from guardd.ctl.units import SERVICE, SOCKET, Unit
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.finding import CheckRequest, Enforcement, Operation
 from guardd.watch.unasked import BY_HAND

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from guardd import files, journal
-from guardd.ctl.doctor.bounded import Ran, run_program
+from guardd.ctl.bounded import Ran, run_program
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.scene import Scene
 from guardd.errors import GuardError

@@ -6,7 +6,7 @@ import datetime as dt
 import shlex
 
 from guardd import files
-from guardd.ctl.doctor.bounded import run_program
+from guardd.ctl.bounded import run_program
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.hook import NEEDS_ROOT, RELOAD
 from guardd.ctl.doctor.scene import Scene

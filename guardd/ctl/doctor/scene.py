@@ -13,11 +13,11 @@ from guardd import files, libvirtconn, wire
 from guardd.config import Config
 from guardd.cpu import CPUMap
 from guardd.ctl import selinux
+from guardd.ctl.bounded import within
 from guardd.ctl.client import call
 from guardd.ctl.common import own_arch
-from guardd.ctl.doctor.bounded import within
-from guardd.ctl.doctor.units import LIBVIRT, Unit, read_units
 from guardd.ctl.known import URI
+from guardd.ctl.units import LIBVIRT, Unit, read_units
 from guardd.errors import BadConfig, BadSnapshot, GuardError
 from guardd.facts.domain import Guest, parse_domain
 from guardd.facts.domcaps import Hypervisor

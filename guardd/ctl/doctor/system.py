@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from guardd import journal, render
 from guardd.ctl import selinux
-from guardd.ctl.doctor.bounded import run_program
+from guardd.ctl.bounded import run_program
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.hook import INSTALL, NEEDS_ROOT, reinstall
 from guardd.ctl.doctor.scene import Scene

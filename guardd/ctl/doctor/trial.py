@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 
 from guardd import journal, libvirtconn
-from guardd.ctl.doctor.bounded import within
+from guardd.ctl.bounded import within
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown
 from guardd.ctl.doctor.daemon import RESTART
 from guardd.ctl.doctor.hook import INSTALL, NEEDS_ROOT

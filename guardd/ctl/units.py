@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from guardd.ctl.doctor.bounded import run_program
+from guardd.ctl.bounded import run_program
 
 SERVICE, SOCKET = "cpu-guardd.service", "cpu-guardd.socket"
 LIBVIRT = ("libvirtd.service", "virtqemud.service")
@@ -21,7 +21,10 @@ _RELOADED = re.compile(r"start_time=\[([^\]]*)\].*code=exited ; status=0\b")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A unit in systemd's own words; times are UTC, None where it never came to that."""
+    """A unit in systemd's own words; times are UTC, None where it never came to that.
+
+    `tells_reloads`: systemd waits for its program's word that a reload is over.
+    """
 
     name: str
     load: str
@@ -32,6 +35,7 @@ class Unit:
     restarts: int
     started: dt.datetime | None = None
     reloaded: dt.datetime | None = None
+    tells_reloads: bool = False
 
     @property
     def is_active(self) -> bool:
@@ -70,6 +74,7 @@ def parse_units(text: str) -> Mapping[str, Unit]:
 
 def _unit(words: Mapping[str, str]) -> Unit:
     restarts = words.get("NRestarts", "")
+    tells_reloads = words.get("Type") == "notify-reload"
     return Unit(
         name=words["Id"],
         load=words.get("LoadState", ""),
@@ -79,16 +84,14 @@ def _unit(words: Mapping[str, str]) -> Unit:
         enabled=words.get("UnitFileState", ""),
         restarts=int(restarts) if restarts.isdigit() else 0,
         started=_time(words.get("ExecMainStartTimestamp", "")),
-        reloaded=_reloaded(words),
+        reloaded=_reloaded(words, tells_reloads=tells_reloads),
+        tells_reloads=tells_reloads,
     )
 
 
-def _reloaded(words: Mapping[str, str]) -> dt.datetime | None:
-    """Tell when the program was reloaded last.
-
-    One that tells systemd of its reloads (Type=notify-reload) may have been sent the signal alone.
-    """
-    if words.get("Type") == "notify-reload":
+def _reloaded(words: Mapping[str, str], *, tells_reloads: bool) -> dt.datetime | None:
+    """Tell when the program was reloaded last; one that tells may have had the signal alone."""
+    if tells_reloads:
         return _time(words.get("StateChangeTimestamp", ""))
     found = _RELOADED.search(words.get("ExecReload", ""))
     return _time(found[1]) if found else None
