@@ -32,7 +32,7 @@ from guardd.cpu.xml import format_cpu
 from guardd.daemon import Daemon as GuardDaemon
 from guardd.daemon import State
 from guardd.facts.domcaps import parse_domcaps
-from guardd.journal import JournalWriter, offer_record
+from guardd.journal.writer import JournalWriter, offer_record
 from guardd.probe.cpu_map import read_cpu_map
 from guardd.server import ROOT_UID, Method, Peer, Server
 

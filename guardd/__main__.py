@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from guardd import __version__, files, journal
+from guardd import __version__, files, service
 from guardd.daemon import Daemon, State, load_config
 from guardd.errors import BadConfig, BadSnapshot
 from guardd.facts.snapshot import HostSnapshot
@@ -85,7 +85,7 @@ def _kept_snapshot(directory: Path) -> tuple[HostSnapshot | None, dict[str, str]
 
 
 def _listeners(path: str | None) -> list[socket.socket]:
-    listeners = journal.listening_sockets()
+    listeners = service.listening_sockets()
     if path is not None and not listeners:
         with contextlib.suppress(FileNotFoundError):
             Path(path).unlink()

@@ -16,13 +16,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from guardd import __version__, files, journal, render, wire
+from guardd import __version__, files, render, service, wire
 from guardd.config import Config
 from guardd.counts import Counts
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.errors import BadConfig
 from guardd.facts.snapshot import HostSnapshot, with_revision
-from guardd.journal import JournalWriter, Kind, Priority
+from guardd.journal import Kind, Priority
+from guardd.journal.writer import JournalWriter
 from guardd.judge import judge, judge_failed, judge_later
 from guardd.judge.ceiling import validate_ceiling
 from guardd.judge.finding import CheckRequest, Operation, Verdict
@@ -221,7 +222,7 @@ class Daemon:
 
     async def reload(self) -> None:
         """Read the configuration and the host anew; a mistake keeps the configuration in force."""
-        journal.notify("RELOADING=1")
+        service.notify("RELOADING=1")
         try:
             config, found = await asyncio.to_thread(
                 load_config, self._config_directory, self.state.cpu_map
@@ -232,7 +233,7 @@ class Daemon:
             await self._take_config(config, found)
         if self._watcher is not None:
             self._watcher.refresh()
-        journal.notify("READY=1")
+        service.notify("READY=1")
         self._tell_status()
 
     async def _take_first_config(self) -> None:
@@ -287,7 +288,7 @@ class Daemon:
             words += f", judging by what was known at {state.snapshot.taken}"
         if problem := state.problems.get("config"):
             words += f", bad configuration: {problem}"
-        journal.notify(f"STATUS={words}")
+        service.notify(f"STATUS={words}")
 
     # -- life
 
@@ -316,12 +317,12 @@ class Daemon:
         served = [server.listen(listener) for listener in listeners]
         self._journal.say(Kind.STARTED, Priority.INFO, f"cpu-guardd {__version__} judges guests")
         self._watcher = self._start_watcher(loop, uri)
-        journal.notify("READY=1")
+        service.notify("READY=1")
         self._tell_status()
         ticking = asyncio.create_task(self._tick())
         await stopped.wait()
         self.later = _at_once
-        journal.notify("STOPPING=1")
+        service.notify("STOPPING=1")
         ticking.cancel()
         for listening in served:
             listening.close()
@@ -387,7 +388,7 @@ class Daemon:
         # half of what systemd waits for, as sd_watchdog_enabled(3) has it
         period = min(LOOK_SECONDS, watchdog / 2) if watchdog else LOOK_SECONDS
         while True:
-            journal.notify("WATCHDOG=1")
+            service.notify("WATCHDOG=1")
             if self._watcher is not None:
                 self._watcher.look()
             await self._keep_again()

@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from guardd import journal, wire
+from guardd import service, wire
 from guardd.ctl.client import call, understood
 from guardd.errors import BadConfig, BadRequest, DaemonUnreachable, GuardError
 from guardd.scrape import IDLE_SECONDS, ScrapeServer
@@ -66,7 +66,7 @@ async def serve(path: str, *, idle_seconds: float = IDLE_SECONDS) -> None:
 
     server = ScrapeServer(Exporter(path).exposition, CONTENT_TYPE, idle_seconds=idle_seconds)
     listening = [
-        await server.listen(listener) for listener in journal.listening_sockets(any_family=True)
+        await server.listen(listener) for listener in service.listening_sockets(any_family=True)
     ]
     if not listening:
         raise BadConfig("no socket", hint="start cpu-guardd-metrics.socket")

@@ -11,11 +11,12 @@ import sys
 import time
 from dataclasses import replace
 
-from guardd import files, journal, render, wire
+from guardd import files, render, wire
 from guardd.config import Config, parse_config
 from guardd.cpu import PVRMatch, match_pvr
 from guardd.errors import BadConfig, BadRequest, GuardError
 from guardd.facts.snapshot import with_revision
+from guardd.journal.writer import offer_record, send_apart, send_record
 from guardd.judge import judge
 from guardd.judge.finding import CheckRequest, Operation
 from guardd.kept import kept_host
@@ -70,8 +71,8 @@ def judged(request: CheckRequest) -> int:
         say(render.hook_line(verdict))
     # a journal that does not read must not hold up the answer, nor lose it
     record = render.journal_fields(verdict, (time.perf_counter_ns() - start) // 1000)
-    if not journal.offer_record(record):
-        journal.send_apart(record, journal.send_record)
+    if not offer_record(record):
+        send_apart(record, send_record)
     return REFUSED if verdict.refused else 0
 
 

@@ -22,7 +22,8 @@ from tests.recordings import DATA, ROOT, recorded_host
 PROGRAM = """
 import json, runpy, sys
 from pathlib import Path
-from guardd import files, journal, kept
+from guardd import files, kept
+from guardd.journal import writer
 from guardd.probe import cpu_map
 folder, data = Path(sys.argv[1]), Path(sys.argv[2])
 files.config_files.__defaults__ = (folder / "etc",)
@@ -38,7 +39,7 @@ def offer_record(fields):
     if is_taken:
         send_record({**fields, "OFFERED": "yes"})
     return is_taken
-journal.send_record, journal.offer_record = send_record, offer_record
+writer.send_record, writer.offer_record = send_record, offer_record
 sys.argv = ["guardd.fallback", *sys.argv[3:]]
 runpy.run_module("guardd.fallback", run_name="__main__")
 """

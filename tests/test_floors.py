@@ -30,6 +30,7 @@ FLOORS = {
     "server": 3,
     "scrape": 3,
     "journal": 3,
+    "service": 3,
     "files": 3,
     "hookfile": 3,
     "kept": 4,
@@ -63,13 +64,13 @@ PURE = {
     "types",
     "typing",
 }
-# a package with one door: only this module may import it
+# a package with few doors: only these may import it
 DOORS = {
-    "libvirt": "libvirtconn",
-    "systemd": "journal",
-    "lxml": "xmldoc",
-    "prometheus_client": "metrics",
-    "jinja2": "page",
+    "libvirt": ("libvirtconn",),
+    "systemd": ("journal", "service"),
+    "lxml": ("xmldoc",),
+    "prometheus_client": ("metrics",),
+    "jinja2": ("page",),
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -135,16 +136,16 @@ def test_edges_do_not_know_each_other(path: Path) -> None:
 def test_the_core_is_pure(path: Path) -> None:
     """Floors 0 to 2 take text and give values: whatever reads the world is not importable."""
     tops = {name.partition(".")[0] for name in imported(path)}
-    doors = {package for package, room in DOORS.items() if room == room_of(path)}
+    doors = {package for package, rooms in DOORS.items() if room_of(path) in rooms}
 
     assert set() == tops - PURE - doors - {"guardd"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
-def test_each_package_has_one_door(path: Path) -> None:
-    """Whoever replaces libvirt, systemd or lxml has one file to change."""
+def test_each_package_has_its_doors(path: Path) -> None:
+    """Whoever replaces libvirt, systemd or lxml has one place to change."""
     tops = {name.partition(".")[0] for name in imported(path)}
-    foreign = {package for package, room in DOORS.items() if room != room_of(path)}
+    foreign = {package for package, rooms in DOORS.items() if room_of(path) not in rooms}
 
     assert set() == tops & foreign
 

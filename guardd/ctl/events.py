@@ -13,14 +13,14 @@ from typing import Any
 
 import click
 
-from guardd import journal
 from guardd.ctl.common import Exit, json_option, json_schema, json_text, shown_errors, styled
 from guardd.ctl.guest import Guest
 from guardd.ctl.when import Moment
-from guardd.journal import Follow, Kind
+from guardd.journal import VERDICT, Kind, kind_of, reader
+from guardd.journal.reader import Follow
 from guardd.render import FIELD_LENGTH, printable
 
-KIND_WIDTH = max(map(len, (journal.VERDICT, *(kind.name for kind in Kind))))
+KIND_WIDTH = max(map(len, (VERDICT, *(kind.name for kind in Kind))))
 INDENT = 4  # of what does not fit into a terminal's line
 LONGEST = 4096  # of a message
 
@@ -56,7 +56,7 @@ def events(
     number = 0
     try:
         follow = Follow() if follows else None
-        found = journal.records(guest=guest, since=since, directory=directory, follow=follow)
+        found = reader.records(guest=guest, since=since, directory=directory, follow=follow)
         for number, fields in enumerate(found, 1):  # noqa: B007 (it is asked for below)
             if as_json:
                 click.echo(json_text({"schema": json_schema(), **_to_dict(fields)}))
@@ -77,7 +77,7 @@ def _to_dict(fields: Mapping[str, str]) -> dict[str, Any]:
     """Give a record as a JSON object; "" for what a record of its kind does not have."""
     return {
         "time": fields["time"],
-        "kind": journal.kind_of(fields),
+        "kind": kind_of(fields),
         "guest": fields.get("GUARDD_DOMAIN", ""),
         "uuid": fields.get("GUARDD_DOMAIN_UUID", ""),
         "operation": fields.get("GUARDD_OPERATION", ""),

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from guardd import files, journal, wire
+from guardd import files, wire
 from guardd.cpu import CPUMap, match_pvr
 from guardd.ctl.changes import revised, show
 from guardd.ctl.common import (
@@ -27,6 +27,7 @@ from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.domain import Guest as Domain
 from guardd.facts.domain import parse_domain
 from guardd.facts.snapshot import HostSnapshot
+from guardd.journal import reader
 from guardd.judge import judge
 from guardd.judge.account import Asked, Reason, asked_by, reasons
 from guardd.judge.finding import CheckRequest, Finding, Operation, Verdict
@@ -120,7 +121,7 @@ def explain(
     Exit status: 0 there is one, 3 there is none, or the journal may not be read.
     """
     try:
-        record = journal.newest_verdict(
+        record = reader.newest_verdict(
             None if guest == LAST else guest, directory=journal_directory
         )
     except OSError as exc:

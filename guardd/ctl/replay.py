@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from guardd import files, journal
+from guardd import files
 from guardd.ctl.common import (
     Exit,
     choice,
@@ -27,6 +27,7 @@ from guardd.ctl.common import (
 )
 from guardd.ctl.progress import progress
 from guardd.ctl.when import Moment
+from guardd.journal import reader
 from guardd.judge.finding import Code, Decision, Enforcement, Finding
 from guardd.judge.policy import Outcome, Policy
 from guardd.judge.replay import Past, decide_anew, is_different, past_verdict
@@ -107,7 +108,7 @@ def replay(  # noqa: PLR0913, PLR0917 (its options)
     policy = _policy(config, mode, dict(rules))
     counts: Counter[str] = Counter()
     try:
-        found = journal.verdicts(guest=guest, since=since, until=until, directory=directory)
+        found = reader.verdicts(guest=guest, since=since, until=until, directory=directory)
         changed = _changed(progress(found, "reading the journal"), policy, counts)
         if as_json:
             _print_json(changed, counts)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from guardd import journal
-from guardd.journal import Follow
+from guardd.journal import reader
+from guardd.journal.reader import Follow
 from tests.ctl.commands import Done, run
 from tests.ctl.schemas import validate
 from tests.ctl.test_replay import DATABASE1, recorded_journal
@@ -93,11 +93,11 @@ def test_none(events_in: Path, words: tuple[str, ...]) -> None:
 
 def test_newest(events_in: Path) -> None:
     """Those that --follow begins with are the newest; it goes on until it is told to end."""
-    all_of_it = list(journal.records(directory=events_in))
+    all_of_it = list(reader.records(directory=events_in))
 
     for number in (1, 3, 100):
         follow = Follow(newest=number, seconds=0.01, is_over=lambda: True)
-        found = list(journal.records(directory=events_in, follow=follow))
+        found = list(reader.records(directory=events_in, follow=follow))
         assert all_of_it[-number:] == found
 
 
@@ -105,7 +105,7 @@ def test_follow_takes_a_new_file(events_in: Path, tmp_path: Path) -> None:
     """As when the journal is rotated: what is in a file that comes later is read too."""
     folder = tmp_path / "journal"
     folder.mkdir()
-    at_first = islice(journal.records(directory=folder, follow=Follow(seconds=0.05)), 7)
+    at_first = islice(reader.records(directory=folder, follow=Follow(seconds=0.05)), 7)
 
     shutil.copy(events_in / "system.journal", tmp_path / "copy")
     later = iter(at_first)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from guardd import journal
 from guardd.ctl.when import moment
+from guardd.journal import reader
 from tests.ctl.commands import Done, run, write
 from tests.recordings import DATA
 
@@ -48,7 +48,7 @@ def shop(tmp_path: Path, recorded_journal: Path) -> Shop:
 
 def test_trusted_verdicts(recorded_journal: Path) -> None:
     """Oldest first: neither what another user wrote nor what is no verdict."""
-    found = list(journal.verdicts(directory=recorded_journal))
+    found = list(reader.verdicts(directory=recorded_journal))
 
     assert ["web1", "web1", "database1", "database1", "old1", "later12"] == [
         fields["GUARDD_DOMAIN"] for fields in found
@@ -60,19 +60,19 @@ def test_trusted_verdicts(recorded_journal: Path) -> None:
 @pytest.mark.parametrize("guest", ["database1", DATABASE1])
 def test_verdicts_on_one_guest(recorded_journal: Path, guest: str) -> None:
     """By name or UUID."""
-    found = list(journal.verdicts(guest=guest, directory=recorded_journal))
+    found = list(reader.verdicts(guest=guest, directory=recorded_journal))
 
     assert ["warn", "allow"] == [fields["GUARDD_DECISION"] for fields in found]
 
 
 def test_a_stretch_of_time(recorded_journal: Path) -> None:
     """All of it, nothing before it began, nothing after it ended."""
-    everything = list(journal.verdicts(directory=recorded_journal))
+    everything = list(reader.verdicts(directory=recorded_journal))
     year = dt.timedelta(days=365)
     begun = dt.datetime.fromisoformat(everything[0]["time"]).astimezone()
 
     def between(since: dt.datetime, until: dt.datetime) -> int:
-        return len(list(journal.verdicts(since=since, until=until, directory=recorded_journal)))
+        return len(list(reader.verdicts(since=since, until=until, directory=recorded_journal)))
 
     assert len(everything) == between(begun - year, begun + year)
     assert 0 == between(begun + year, begun + 2 * year)

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from types import MappingProxyType
 
-from guardd import cpu, files, journal, wire
+from guardd import cpu, files, wire
 from guardd.config import parse_config
 from guardd.cpu import load_map
 from guardd.cpu.definition import Arch
@@ -27,6 +27,7 @@ from guardd.facts.domain import Guest, parse_domain, trim_domain
 from guardd.facts.domcaps import parse_domcaps
 from guardd.facts.snapshot import snapshot_from_json, snapshot_to_json
 from guardd.facts.states import defined_state, snapshot_state
+from guardd.journal.writer import JournalWriter
 from guardd.judge.finding import CheckRequest, Code, Decision, Operation, Verdict
 from guardd.judge.replay import decide_anew, past_verdict
 from guardd.render import hook_line, journal_fields
@@ -75,7 +76,7 @@ def check_record(fields: Mapping[str, str]) -> None:
         assert all(map(is_line, lines)), (name, value)
 
 
-class Checked(journal.JournalWriter):
+class Checked(JournalWriter):
     """Takes records as the journal does, and looks at each."""
 
     def __init__(self) -> None:

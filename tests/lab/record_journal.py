@@ -22,7 +22,8 @@ FOLDER = f"/var/log/journal/*.{NAMESPACE}"
 # by the judge's own words, so that the fields are those of the daemon
 _PROGRAM = """
 import time
-from guardd.journal import Kind, send_record
+from guardd.journal import Kind
+from guardd.journal.writer import send_record
 from guardd.judge.finding import *
 from guardd.render import journal_fields
 

@@ -8,14 +8,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from guardd import files, journal
+from guardd import files
 from guardd.ctl.bounded import Ran, run_program
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.scene import Scene
 from guardd.errors import GuardError
 from guardd.fallback import REFUSED
 from guardd.hookfile import DROP_IN, MAIN, Place, State, places
-from guardd.journal import Kind
+from guardd.journal import Kind, reader
 from guardd.judge.finding import Answer
 from guardd.watch.unasked import BY_HAND, PROBLEM
 
@@ -127,7 +127,7 @@ def _missed(scene: Scene, looked: dt.datetime) -> str:
     said = next((text for text in problems if text.startswith(PROBLEM.partition("{")[0])), None)
     if said is None:
         return ""
-    told = journal.newest(Kind.UNASKED)
+    told = reader.newest(Kind.UNASKED)
     if told is not None and _started(told) < looked:
         return ""  # the daemon says so until the next guest starts
     return str(said)
@@ -142,7 +142,7 @@ def _seen(scene: Scene, ours: Path, looked: dt.datetime) -> str:
     """Say by what it is known that libvirtd knows of the hook, "" where nothing tells."""
     if _born(ours) <= looked:
         return f"libvirtd looked for hooks at {_clock(looked)}, when it was there"
-    for record in journal.verdicts(since=looked):
+    for record in reader.verdicts(since=looked):
         if record["GUARDD_DOMAIN"] != BY_HAND:
             return f"it asked about {record['GUARDD_DOMAIN']} at {record['time']}"
     # one that was there is enough: from then on libvirt looks at each call

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from guardd import journal, render
+from guardd import render
 from guardd.ctl import selinux
 from guardd.ctl.bounded import run_program
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown, warning
 from guardd.ctl.doctor.hook import INSTALL, NEEDS_ROOT, reinstall
 from guardd.ctl.doctor.scene import Scene
 from guardd.hookfile import places
+from guardd.journal import reader
 from guardd.watch.unasked import BY_HAND
 
 JOURNAL_SECONDS = 3.0  # for a record to get there
@@ -32,7 +33,7 @@ def check_journal(scene: Scene) -> Checked:
         return unknown(name, f"whether verdicts reach the journal: {NEEDS_ROOT}")
     if scene.status is None:
         return skipped(name, "there is no daemon that could write")
-    record = journal.await_verdict(BY_HAND, scene.begun, JOURNAL_SECONDS)
+    record = reader.await_verdict(BY_HAND, scene.begun, JOURNAL_SECONDS)
     if record is None:
         found = f"no record of a verdict came within {JOURNAL_SECONDS:.0f} s"
         return broken(name, found, "systemctl restart systemd-journald.service")

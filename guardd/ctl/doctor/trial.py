@@ -7,7 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from guardd import journal, libvirtconn
+from guardd import libvirtconn
 from guardd.ctl.bounded import within
 from guardd.ctl.doctor.checked import Checked, broken, ok, skipped, unknown
 from guardd.ctl.doctor.daemon import RESTART
@@ -15,6 +15,7 @@ from guardd.ctl.doctor.hook import INSTALL, NEEDS_ROOT
 from guardd.ctl.doctor.scene import Scene
 from guardd.errors import GuardError, LibvirtFailed
 from guardd.facts.domain import parse_domain
+from guardd.journal import reader
 from guardd.libvirtconn import Connection
 from guardd.watch.unasked import BY_HAND
 
@@ -71,7 +72,7 @@ def try_guest(scene: Scene, name: str) -> Trial:
         stamped, refused = None, str(exc)
     finally:
         libvirtconn.close(connection)
-    record = journal.await_verdict(name, scene.begun, RECORD_SECONDS)
+    record = reader.await_verdict(name, scene.begun, RECORD_SECONDS)
     source = None if record is None else record.get("GUARDD_SOURCE", "")
     return Trial(name=name, refused=refused, stamped=stamped, source=source)
 

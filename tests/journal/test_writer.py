@@ -6,14 +6,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 
 import pytest
 
-from guardd import journal
-from guardd.journal import QUEUE_LENGTH, JournalWriter, Kind, Priority
+from guardd.journal import Kind, Priority
+from guardd.journal.writer import FLUSH_SECONDS, QUEUE_LENGTH, JournalWriter, offer_record
 from tests.recordings import ROOT
 
 SECONDS = 10.0  # far more than any of this takes
@@ -154,7 +153,7 @@ def test_an_offered_record(tmp_path: Path) -> None:
             "MESSAGE": "web1 \N{LATIN SMALL LETTER A WITH DIAERESIS}=1\udc80",
             "REPORT": "a\nb",
         }
-        assert journal.offer_record(fields, str(tmp_path / "socket"))
+        assert offer_record(fields, str(tmp_path / "socket"))
         assert (
             b"SYSLOG_IDENTIFIER=cpu-guardd\nMESSAGE=web1 \xc3\xa4=1\\udc80\n"
             b"REPORT\n\x03\0\0\0\0\0\0\0a\nb\n"
@@ -164,14 +163,14 @@ def test_an_offered_record(tmp_path: Path) -> None:
 def test_an_offer_that_is_not_taken(tmp_path: Path) -> None:
     """Nobody is there, or there is no room, for this record or for any: it is said at once."""
     path = str(tmp_path / "socket")
-    assert not journal.offer_record({"MESSAGE": "to nobody"}, path)
+    assert not offer_record({"MESSAGE": "to nobody"}, path)
     with listening(tmp_path / "socket"):
-        assert not journal.offer_record({"MESSAGE": "x" * (1 << 24)}, path)
+        assert not offer_record({"MESSAGE": "x" * (1 << 24)}, path)
         offers = 0
-        while journal.offer_record({"MESSAGE": "one of many"}, path):
+        while offer_record({"MESSAGE": "one of many"}, path):
             offers += 1
         assert offers
-    assert not journal.offer_record({"MESSAGE": "to one that left"}, path)
+    assert not offer_record({"MESSAGE": "to one that left"}, path)
 
 
 def test_a_journal_that_stays_away_is_given_up() -> None:
@@ -196,83 +195,10 @@ def test_close_does_not_wait_for_ever() -> None:
     closing = threading.Thread(target=writer.close)
 
     closing.start()
-    closing.join(2 * journal.FLUSH_SECONDS + 1)
+    closing.join(2 * FLUSH_SECONDS + 1)
 
     assert not closing.is_alive()
     journald.reads.set()
-
-
-def test_notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """sd_notify(3): one datagram to the socket that the environment names."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(SECONDS)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-
-        journal.notify("READY=1")
-
-        assert b"READY=1" == manager.recv(100)
-
-
-def test_a_systemd_that_does_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or is not there: verdicts go on."""
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    journal.notify("READY=1")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as writer:
-            writer.settimeout(0)
-            with suppress(BlockingIOError):
-                while writer.sendto(b"x", str(tmp_path / "notify")):
-                    pass
-        journal.notify("WATCHDOG=1")
-        manager.recv(16)
-        journal.notify("STATUS=a\udcff")
-
-
-def test_notify_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Started by hand, nobody listens, and nothing happens."""
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-
-    assert journal.notify("READY=1") is None  # type: ignore[func-returns-value]
-
-
-def test_no_sockets_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon says then that it needs --socket."""
-    monkeypatch.delenv("LISTEN_FDS", raising=False)
-
-    assert [] == journal.listening_sockets()
-
-
-def test_sockets_of_a_unit(tmp_path: Path) -> None:
-    """sd_listen_fds(3): from descriptor 3 on; what is no unix socket is left alone."""
-    path = tmp_path / "guard.sock"
-    program = """
-import os, socket, sys
-listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
-listener.listen()
-pipe, _ = os.pipe()
-os.dup2(listener.fileno(), 10)
-os.dup2(pipe, 11)
-os.dup2(10, 3)
-os.dup2(11, 4)
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.environ["LISTEN_FDS"] = "2"
-from guardd.journal import listening_sockets
-print([s.getsockname() for s in listening_sockets()])
-os._exit(0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-
-    assert (f"['{path}']\n", "") == (done.stdout, done.stderr)
 
 
 FORGED = "web1\nPRIORITY=7\nGUARDD_REFUSED=no\x1b[2J\x9b1m\u202e\x00\udcff"
@@ -310,8 +236,9 @@ os.makedirs("/run/systemd/journal", exist_ok=True)
 assert libc.unshare(CLONE_NEWNS) == 0
 assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
 assert libc.mount(sys.argv[1].encode(), b"/run/systemd/journal", None, MS_BIND, None) == 0
-from guardd.journal import JournalWriter, Kind, Priority
-from tests.test_journal import FORGED
+from guardd.journal import Kind, Priority
+from guardd.journal.writer import JournalWriter
+from tests.journal.test_writer import FORGED
 writer = JournalWriter()
 writer.say(Kind.UNASKED, Priority.WARNING, FORGED, GUARDD_DOMAIN=FORGED, GUARDD_REPORT=FORGED)
 writer.close()
