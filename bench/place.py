@@ -166,20 +166,7 @@ def wait_until_known(guard: Daemon) -> None:
 
 
 @contextmanager
-def journald() -> Iterator[Path]:
-    """Give the socket of a process that takes records as journald does, and drops them.
-
-    What becomes of a record is not our time; to hand it over is.
-    """
-    code = "import socket\nreceiver = socket.socket(fileno=0)\nwhile True: receiver.recv(1 << 18)"
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
-    ):
-        receiver.bind(f"{folder}/socket")
-        reader = [sys.executable, "-I", "-c", code]
-        with subprocess.Popen(reader, stdin=receiver.fileno()) as process:
-            try:
-                yield Path(folder, "socket")
-            finally:
-                process.kill()
+def in_memory() -> Iterator[Path]:
+    """Give a folder on a file system in memory, as a service's below /run is."""
+    with tempfile.TemporaryDirectory(prefix="cpu-guardd-bench-", dir="/dev/shm") as name:
+        yield Path(name)

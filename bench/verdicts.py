@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import libvirt
@@ -19,7 +18,7 @@ from bench.place import (
     Daemon,
     daemon,
     default_hypervisor,
-    journald,
+    in_memory,
     libvirtd,
     wait_until_known,
 )
@@ -30,11 +29,11 @@ from guardd import files
 from guardd.cpu.definition import Check, Mode
 from guardd.cpu.xml import format_cpu
 from guardd.daemon import Daemon as GuardDaemon
-from guardd.daemon import State
 from guardd.facts.domcaps import parse_domcaps
-from guardd.journal.writer import JournalWriter, offer_record
+from guardd.journal.owed import Owed
 from guardd.probe.cpu_map import read_cpu_map
 from guardd.server import ROOT_UID, Method, Peer, Server
+from guardd.state import State
 
 CALLERS = 64
 AT_A_TIME = 20  # a call alone finds the caches full of the others' work; a storm of calls does not
@@ -60,8 +59,8 @@ def _verdict(
     emulator, machine = default_hypervisor(connection.getURI())
     xml = domain(cpu, virt_type="qemu", machine=machine, emulator=emulator)
     frame, client = call_bytes(xml), Client(guard.socket)
-    with journald() as journal:
-        server = _Server(guard, journal)
+    with in_memory() as runtime:
+        server = _Server(guard, runtime)
         spent = interleaved(
             {
                 "within": lambda: server.reply(frame),
@@ -83,11 +82,11 @@ def _verdict(
 class _Server:
     """A second daemon's verdict path, in this process, with what the first one learned."""
 
-    def __init__(self, guard: Daemon, journal: Path) -> None:
+    def __init__(self, guard: Daemon, runtime: Path) -> None:
         snapshot = files.kept_snapshot(guard.folder / "state")
         state = State(read_cpu_map(), snapshot)
-        writer = JournalWriter(offer=partial(offer_record, address=str(journal)))
-        there = GuardDaemon(state, guard.folder, guard.folder, writer)
+        owed = Owed(runtime / "owed")
+        there = GuardDaemon(state, guard.folder, guard.folder, owed=owed)
         gc.freeze()  # as the daemon does
         # what comes after the reply is for the row of the round trip
         there.later = lambda _act, *_words: None

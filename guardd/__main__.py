@@ -14,17 +14,20 @@ from pathlib import Path
 import click
 
 from guardd import __version__, files, service
-from guardd.daemon import Daemon, State, load_config
+from guardd.daemon import Daemon, load_config
 from guardd.errors import BadConfig, BadSnapshot
 from guardd.facts.snapshot import HostSnapshot
+from guardd.journal.owed import Owed
 from guardd.kept import kept_host
 from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.revision import read_revision
 from guardd.server import open_socket
+from guardd.state import State
 
 logger = logging.getLogger(__name__)
 
 EX_USAGE, EX_CONFIG = 2, 78  # click's own, and sysexits.h
+OWED = "owed"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +59,7 @@ def main(config: Path, state: Path, path: str | None, uri: str, *, check_config:
             return
         snapshot, problems = _kept_snapshot(state)
         known = State(cpu_map, snapshot, read_revision(cpu_map), problems=problems)
-        daemon = Daemon(known, config, state)
+        daemon = Daemon(known, config, state, owed=_owed())
         _be_quick()
         asyncio.run(daemon.run(_listeners(path), uri))
     except BadConfig as exc:
@@ -73,6 +76,15 @@ def _be_quick() -> None:
     # when the watcher computes, the thread that answers the hook waits for the interpreter's lock
     # this long, in place of 5 ms
     sys.setswitchinterval(0.0005)
+
+
+def _owed() -> Owed | None:
+    directory = service.runtime_directory()
+    try:
+        return None if directory is None else Owed(directory / OWED)
+    except OSError as exc:
+        logger.warning("no refusal can be noted in %s: %s", directory, exc.strerror)
+        return None
 
 
 def _kept_snapshot(directory: Path) -> tuple[HostSnapshot | None, dict[str, str]]:

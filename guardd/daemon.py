@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 import os
 import signal
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from guardd import __version__, files, render, service, wire
 from guardd.config import Config
-from guardd.counts import Counts
 from guardd.cpu import CPUMap, PVRMatch, match_pvr
 from guardd.errors import BadConfig
 from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.journal import Kind, Priority
+from guardd.journal.owed import Owed
+from guardd.journal.recorder import Recorder
 from guardd.journal.writer import JournalWriter
 from guardd.judge import judge, judge_failed, judge_later
 from guardd.judge.ceiling import validate_ceiling
 from guardd.judge.finding import CheckRequest, Operation, Verdict
 from guardd.server import Method, Server
+from guardd.state import State
 from guardd.watch.advice import Advice
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk, Known
@@ -46,24 +46,6 @@ KEPT_SNAPSHOT, KEPT_ANSWER, KEPT_CONFIG = "snapshot", "on_unavailable", "configu
 LOOK_SECONDS = 30.0  # between two looks at whether the host has changed
 
 
-@dataclass(slots=True)
-class State:
-    """What the loop's thread alone writes; the values in it are immutable and swapped whole.
-
-    `revision`: a PowerPC host's exact model, where it could be read.
-    """
-
-    cpu_map: CPUMap
-    snapshot: HostSnapshot | None = None
-    revision: str | None = None
-    config: Config = field(default_factory=Config)
-    connected: bool = False
-    problems: dict[str, str] = field(default_factory=dict)
-    counts: Counts = field(default_factory=Counts)
-    events: Counter[str] = field(default_factory=Counter)
-    start_time: float = field(default_factory=time.time)
-
-
 class Daemon:
     """One running cpu-guardd."""
 
@@ -73,11 +55,13 @@ class Daemon:
         config_directory: Path,
         state_directory: Path,
         writer: JournalWriter | None = None,
+        owed: Owed | None = None,
     ) -> None:
         self.state = state
         self._config_directory = config_directory
         self._state_directory = state_directory
         self._journal = writer or JournalWriter()
+        self._recorder = Recorder(self._journal, owed)
         self._asked = Asked()
         self._calls = Calls()
         self._watcher: Watcher | None = None
@@ -90,7 +74,7 @@ class Daemon:
 
     # -- the verdict path: no libvirt, no file, no waiting
 
-    def check(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self, parameters: Mapping[str, Any]) -> bytes:
         """Answer the varlink method Check."""
         start = time.perf_counter_ns()
         asked = wire.request_from(parameters)
@@ -103,20 +87,16 @@ class Daemon:
         elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
-        if verdict.refused:
-            # nobody hears of a veto that the journal does not have: this process may end any time
-            self._journal.write_at_once(render.journal_fields(verdict, elapsed_usec))
-        else:
-            self.later(self._record, verdict, elapsed_usec)
+        reply = wire.format_reply(
+            {
+                "refused": verdict.refused,
+                "line": render.hook_line(verdict),
+                "verdict": wire.verdict_to_dict(verdict),
+            }
+        )
+        self._recorder.record(verdict, elapsed_usec, reply, self.later)
         self.later(self._tell_watcher, request, verdict)
-        return {
-            "refused": verdict.refused,
-            "line": render.hook_line(verdict),
-            "verdict": wire.verdict_to_dict(verdict),
-        }
-
-    def _record(self, verdict: Verdict, elapsed_usec: int) -> None:
-        self._journal.write(render.journal_fields(verdict, elapsed_usec))
+        return reply
 
     def _tell_watcher(self, request: CheckRequest, verdict: Verdict) -> None:
         if self._watcher is None:
@@ -144,40 +124,13 @@ class Daemon:
             logger.exception("judging %r failed", request.domain)
             return judge_failed(request, state.config.policy)
 
-    def status(self, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    def status(self, _parameters: Mapping[str, Any]) -> bytes:
         """Answer the varlink method GetStatus."""
-        state, snapshot = self.state, self.state.snapshot
-        known = snapshot.hypervisors if snapshot else ()
-        return {
-            "version": __version__,
-            "mode": state.config.policy.mode,
-            "libvirt_connected": state.connected,
-            "snapshot_taken": snapshot.taken if snapshot else "",
-            "snapshot_origin": snapshot.origin if snapshot else "",
-            "hypervisors": [" ".join(word or "" for word in h.key) for h in known],
-            "verdicts": state.counts.by_decision(),
-            "events": dict(state.events),
-            "problems": list(state.problems.values()),
-        }
+        return wire.format_reply(self.state.status())
 
-    def metrics(self, _parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    def metrics(self, _parameters: Mapping[str, Any]) -> bytes:
         """Answer the varlink method GetMetrics."""
-        state, snapshot = self.state, self.state.snapshot
-        return {
-            "version": __version__,
-            "libvirt": snapshot.libvirt if snapshot else "",
-            "qemu": snapshot.qemu if snapshot else "",
-            "mode": state.config.policy.mode,
-            "start_time": state.start_time,
-            "libvirt_connected": state.connected,
-            "snapshot_time": _seconds(snapshot.taken) if snapshot else 0.0,
-            "snapshot_origin": snapshot.origin if snapshot else "",
-            "hypervisors": len(snapshot.hypervisors) if snapshot else 0,
-            "problems": len(state.problems),
-            **state.counts.to_dict(),
-            "events": dict(state.events),
-            "journal_lost": self._journal.lost,
-        }
+        return wire.format_reply({**self.state.metrics(), "journal_lost": self._journal.lost})
 
     # -- news from the watcher and from signals, all in the loop's thread
 
@@ -308,6 +261,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
         await self._take_first_config()
+        self._recorder.take_over()
         methods = {
             "Check": Method(self.check, is_privileged=True, missed=self.missed),
             "GetStatus": Method(self.status, is_privileged=False),
@@ -328,6 +282,7 @@ class Daemon:
             listening.close()
         await asyncio.sleep(0)  # until what was put off before is done: it has records
         self._journal.close()
+        self._recorder.settle()
 
     def _start_watcher(self, loop: asyncio.AbstractEventLoop, uri: str) -> Watcher:
         def published(snapshot: HostSnapshot, cpu_map: CPUMap) -> None:
@@ -392,6 +347,7 @@ class Daemon:
             if self._watcher is not None:
                 self._watcher.look()
             await self._keep_again()
+            self._recorder.settle()
             await asyncio.sleep(period)
 
     async def _keep_again(self) -> None:
@@ -414,14 +370,6 @@ def kept(write: Callable[[Any, Path], None], value: object, directory: Path) -> 
     except OSError as exc:
         return f"cannot write below {directory}: {exc.strerror or exc}"
     return ""
-
-
-def _seconds(time_text: str) -> float:
-    """Give a time in ISO 8601 in seconds since the epoch, 0 where it is none: it may be kept."""
-    try:
-        return dt.datetime.fromisoformat(time_text).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def load_config(directory: Path, cpu_map: CPUMap) -> tuple[Config, files.ConfigFiles]:

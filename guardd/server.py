@@ -43,12 +43,12 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What a method does: parameters in, parameters of the reply out; who may call it.
+    """What a method does: parameters in, the reply in bytes out; who may call it.
 
     `missed` is given the parameters of a call in place of `answer` where the caller has left.
     """
 
-    answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    answer: Callable[[Mapping[str, Any]], bytes]
     is_privileged: bool
     missed: Callable[[Mapping[str, Any]], None] | None = None
 
@@ -231,7 +231,7 @@ class Server:
             return wire.format_error(f"{wire.SERVICE}.MethodNotFound", {"method": call.method})
         if method.is_privileged and peer.uid not in self._trusted:
             return wire.format_error(f"{wire.INTERFACE}.NotPermitted")
-        return wire.format_reply(method.answer(call.parameters))
+        return method.answer(call.parameters)
 
 
 def _describe(call: Call) -> bytes:

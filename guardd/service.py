@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 from typing import cast
 
 from systemd import daemon as systemd_daemon
@@ -26,6 +27,15 @@ def notify(state: str) -> None:
         # nothing is to be done about a systemd that cannot be told
         with contextlib.suppress(OSError):
             sender.sendto(state.encode("utf-8", "replace"), address.replace("@", "\0", 1))
+
+
+def runtime_directory() -> Path | None:
+    """Give the folder in memory that systemd made for this service; None outside of one.
+
+    Source: RuntimeDirectory= in systemd.exec(5).
+    """
+    name = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(name) if name else None
 
 
 def listening_sockets(*, any_family: bool = False) -> list[socket.socket]:

@@ -139,6 +139,9 @@ error InvalidParameter (parameter: string)
 """
 
 
+_SHORT = json.JSONEncoder(separators=(",", ":"))
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One method call; `oneway`: the caller wants no reply."""
@@ -196,7 +199,7 @@ def format_error(name: str, parameters: Mapping[str, Any] | None = None) -> byte
 
 
 def _dumps(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode() + b"\0"
+    return _SHORT.encode(message).encode() + b"\0"
 
 
 def request_from(parameters: Mapping[str, Any]) -> CheckRequest:
@@ -209,11 +212,12 @@ def request_from(parameters: Mapping[str, Any]) -> CheckRequest:
         words[name] = value
     if len(words["domain"]) > MAX_NAME:
         raise BadRequest(f"parameter 'domain' has more than {MAX_NAME} characters")
-    if words["operation"] not in list(Operation):
-        raise BadRequest(f"parameter 'operation' must be one of {', '.join(Operation)}")
-    return CheckRequest(
-        domain=words["domain"], operation=Operation(words["operation"]), xml=words["xml"]
-    )
+    try:
+        operation = Operation(words["operation"])
+    except ValueError:
+        names = ", ".join(Operation)
+        raise BadRequest(f"parameter 'operation' must be one of {names}") from None
+    return CheckRequest(domain=words["domain"], operation=operation, xml=words["xml"])
 
 
 def check_parameters(request: CheckRequest) -> dict[str, Any]:

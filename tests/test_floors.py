@@ -34,6 +34,7 @@ FLOORS = {
     "files": 3,
     "hookfile": 3,
     "kept": 4,
+    "state": 4,
     "watch": 4,
     "fallback": 4,
     "daemon": 4,

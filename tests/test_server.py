@@ -41,7 +41,7 @@ STATUS = {
 Talk = Callable[[str], Awaitable[None]]
 
 
-def check(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def check(parameters: Mapping[str, Any]) -> bytes:
     """Answer as the daemon does, with nothing to judge by."""
     request = wire.request_from(parameters)
     verdict = {
@@ -55,20 +55,21 @@ def check(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         "host_cpu": "",
         "source": "",
     }
-    return {"refused": False, "line": f"{request.domain} is fine", "verdict": verdict}
+    line = f"{request.domain} is fine"
+    return wire.format_reply({"refused": False, "line": line, "verdict": verdict})
 
 
-def crash(_parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def crash(_parameters: Mapping[str, Any]) -> bytes:
     raise ZeroDivisionError
 
 
-def long(_parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"text": "x" * (8 << 20)}
+def long(_parameters: Mapping[str, Any]) -> bytes:
+    return wire.format_reply({"text": "x" * (8 << 20)})
 
 
 METHODS = {
     "Check": Method(check, is_privileged=True),
-    "GetStatus": Method(lambda _parameters: STATUS, is_privileged=False),
+    "GetStatus": Method(lambda _parameters: wire.format_reply(STATUS), is_privileged=False),
     "Crash": Method(crash, is_privileged=False),
     "Long": Method(long, is_privileged=False),
 }
@@ -286,9 +287,9 @@ def test_in_turns(tmp_path: Path) -> None:
     """One who sends a thousand calls at once holds up nobody."""
     order: list[str] = []
 
-    def remember(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    def remember(parameters: Mapping[str, Any]) -> bytes:
         order.append(parameters["domain"])
-        return {}
+        return wire.format_reply({})
 
     async def talk(path: str) -> None:
         many, one = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
@@ -311,10 +312,10 @@ def test_one_who_takes_no_reply(tmp_path: Path) -> None:
     """Its connection is closed in the end, even if it has said all that it has to say."""
     answers, is_answered = iter(range(1, 5)), asyncio.Event()
 
-    def some(_parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    def some(_parameters: Mapping[str, Any]) -> bytes:
         if next(answers) == 4:
             is_answered.set()
-        return {"text": "x" * SOME}
+        return wire.format_reply({"text": "x" * SOME})
 
     async def talk(path: str) -> None:
         with socket.socket(socket.AF_UNIX) as silent:
@@ -368,7 +369,7 @@ def test_introspection(tmp_path: Path) -> None:
                 assert STATUS == guard.GetStatus()
                 reply = guard.Check(**CHECK)
                 assert (False, "web1 is fine") == (reply["refused"], reply["line"])
-                assert check(CHECK)["verdict"] == reply["verdict"]
+                assert wire.parse_reply(check(CHECK)[:-1])["verdict"] == reply["verdict"]
                 with pytest.raises(VarlinkError) as caught:
                     guard.Check(domain="a", operation="start", xml="")
                 assert "io.cpuguardd.Guard.BadRequest" == caught.value.error()
@@ -511,7 +512,7 @@ def test_a_caller_that_left(tmp_path: Path) -> None:
     """Its hook has judged by itself: a second verdict in the journal would only confuse."""
     judged: list[str] = []
 
-    def remember(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    def remember(parameters: Mapping[str, Any]) -> bytes:
         judged.append(parameters["domain"])
         return check(parameters)
 

@@ -50,6 +50,20 @@ def test_notify_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert service.notify("READY=1") is None  # type: ignore[func-returns-value]
 
 
+@pytest.mark.parametrize(
+    ("variable", "directory"), [("/run/x/y", Path("/run/x/y")), ("", None), (None, None)]
+)
+def test_runtime_directory(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, directory: Path | None
+) -> None:
+    """systemd.exec(5), RuntimeDirectory=: by hand there is none."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("RUNTIME_DIRECTORY", variable)
+
+    assert directory == service.runtime_directory()
+
+
 def test_no_sockets_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon says then that it needs --socket."""
     monkeypatch.delenv("LISTEN_FDS", raising=False)

@@ -121,6 +121,11 @@ class JournalWriter:
         """How many records were dropped since the start."""
         return self._lost + self._dropped
 
+    @property
+    def has_written_all(self) -> bool:
+        """Whether no record waits, nor was dropped since one went through."""
+        return not self._records.unfinished_tasks and not self._dropped
+
     def write(self, fields: Mapping[str, str]) -> None:
         """Queue one record."""
         try:
@@ -162,6 +167,8 @@ class JournalWriter:
                 self._lost += dropped
                 message = f"{dropped} records were lost while the journal did not take any"
                 self._sent({"MESSAGE": message, "MESSAGE_ID": Kind.INTERNAL, "PRIORITY": "4"})
+            self._records.task_done()
+        self._records.task_done()
 
     def _sent(self, fields: Mapping[str, str]) -> bool:
         while not self._closing.is_set():

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from guardd import files
+from guardd import files, wire
 from guardd.config import Config, parse_config
 from guardd.cpu import PVRMatch, match_pvr
 from guardd.cpu.definition import Arch
-from guardd.daemon import Daemon, State
+from guardd.daemon import Daemon
 from guardd.errors import BadConfig
 from guardd.facts.snapshot import HostSnapshot, with_revision
 from guardd.judge import judge
 from guardd.judge.finding import CheckRequest, Operation
 from guardd.judge.policy import Ceiling, Policy
 from guardd.probe.revision import read_revision
+from guardd.state import State
 from tests.cpu.definitions import guest
 from tests.cpu.maps import MAP
 from tests.ctl.commands import capabilities, domain, domcaps, keep_snapshot, run, write
@@ -152,7 +153,7 @@ def refuses(daemon: Daemon) -> bool:
     """Ask the daemon about a guest for POWER7 of revision 2.1."""
     text = domain(custom("POWER7_v2.1"), arch="ppc64le")
     answer = daemon.check({"domain": "web1", "operation": "prepare", "xml": text})
-    return bool(answer["refused"])
+    return bool(wire.parse_reply(answer[:-1])["refused"])
 
 
 def test_daemon(tmp_path: Path) -> None:

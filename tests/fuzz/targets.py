@@ -19,7 +19,7 @@ from guardd.config import parse_config
 from guardd.cpu import load_map
 from guardd.cpu.definition import Arch
 from guardd.cpu.xml import format_cpu, parse_cpu
-from guardd.daemon import Daemon, State
+from guardd.daemon import Daemon
 from guardd.errors import BadConfig, BadRequest, BadSnapshot, GuardError, MalformedXML
 from guardd.facts.capabilities import parse_capabilities
 from guardd.facts.cpus import parse_cpus
@@ -27,11 +27,13 @@ from guardd.facts.domain import Guest, parse_domain, trim_domain
 from guardd.facts.domcaps import parse_domcaps
 from guardd.facts.snapshot import snapshot_from_json, snapshot_to_json
 from guardd.facts.states import defined_state, snapshot_state
+from guardd.journal.owed import Owed
 from guardd.journal.writer import JournalWriter
 from guardd.judge.finding import CheckRequest, Code, Decision, Operation, Verdict
 from guardd.judge.replay import decide_anew, past_verdict
 from guardd.render import hook_line, journal_fields
 from guardd.server import Method, Peer, Server
+from guardd.state import State
 from guardd.xmldoc import format_xml, parse_xml
 from tests.fuzz.mutations import Mutation, mutate_json, mutate_text, mutate_xml
 from tests.judge.table import (
@@ -111,7 +113,7 @@ class Desk:
     """A daemon without its socket: what stands between a caller's bytes and the reply's."""
 
     def __init__(self, state: State, folder: Path) -> None:
-        daemon = Daemon(state, folder, folder, Checked())
+        daemon = Daemon(state, folder, folder, Checked(), Owed(folder / "owed"))
         methods = {
             "Check": Method(daemon.check, is_privileged=True, missed=daemon.missed),
             "GetStatus": Method(daemon.status, is_privileged=False),

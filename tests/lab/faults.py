@@ -93,10 +93,6 @@ def _signal(name: str, unit: str) -> str:
     return f"systemctl kill --signal={name} {unit}"
 
 
-_JOURNALD = (
-    "systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket"
-    " systemd-journald.service"
-)
 _GUARD = "cpu-guardd.service"
 # what is there already stays, and not a byte more; it may have grown meanwhile
 _FILL = (
@@ -166,8 +162,8 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             inject=_signal("STOP", "systemd-journald"), heal=_signal("CONT", "systemd-journald")
         ),
         "journald stopped": Fault(
-            inject=f"systemctl stop {_JOURNALD}",
-            heal=f"systemctl start {_JOURNALD}",
+            inject=f"systemctl stop {guard.JOURNALD}",
+            heal=f"systemctl start {guard.JOURNALD}",
             drops_unread=True,
         ),
         "state disk full": Fault(
@@ -444,7 +440,7 @@ systemctl stop cpu-guardd.socket cpu-guardd.service impostor.service crowd.servi
 rm -f /run/systemd/system/cpu-guardd.service.d/*
 systemctl daemon-reload
 umount {STATE}; rm -rf {STATE}.kept
-systemctl start {_JOURNALD}
+systemctl start {guard.JOURNALD}
 systemctl reset-failed
 systemctl start cpu-guardd.socket cpu-guardd.service
 """

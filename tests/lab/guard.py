@@ -21,6 +21,11 @@ UNITS = ("cpu-guardd.service", "cpu-guardd-metrics.service", "cpu-guardd-textfil
 # set_mempolicy: libnuma, which comes with libvirt, tries it as it is loaded, and minds no refusal.
 STRICT = "[Service]\nSystemCallErrorNumber=kill\nSystemCallFilter=set_mempolicy\n"
 KILLED = "status=31/SYS"
+# what it takes to stop journald: any of the sockets starts it
+JOURNALD = (
+    "systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket"
+    " systemd-journald.service"
+)
 
 Record = dict[str, str]
 

@@ -110,6 +110,25 @@ def test_an_install_holds_up_no_guest(guarded_host: Host) -> None:
     assert max(guest.result() for guest in guests) < BOUND_SECONDS
 
 
+def test_a_veto_outlives_journal_and_daemon(guarded_host: Host) -> None:
+    """journald is away and the daemon is killed: the next one records what was told."""
+    host = guarded_host
+    define_both(host)
+    before = host.cursor()
+    host.shell(f"systemctl stop {guard.JOURNALD}")
+    try:
+        refused = host.virsh("start", "does-not", check=False)
+        host.shell("systemctl kill --signal=KILL cpu-guardd.service")
+    finally:
+        host.shell(f"systemctl start {guard.JOURNALD}")
+
+    assert "cpu-guardd[missing-feature]: does-not needs " in refused.stderr
+    host.wait_until(
+        lambda: guard.decisions(guard.verdicts(host, before, "does-not")) == [("prepare", "deny")]
+    )
+    host.wait_until("test ! -s /run/cpu-guardd/daemon/owed")
+
+
 def test_libvirtd_restarts_and_is_watched_again(guarded_host: Host) -> None:
     """The connection comes back by itself, and the host is read anew."""
     before = guarded_host.cursor()
