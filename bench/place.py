@@ -45,7 +45,10 @@ def daemon(uri: str, *, state: Path | None = None, path: Path | None = None) -> 
 
     *path*: where it listens, in place of its own folder.
     """
-    with tempfile.TemporaryDirectory(prefix="cpu-guardd-bench-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="cpu-guardd-bench-") as name,
+        in_memory() as runtime,
+    ):
         folder = Path(name)
         kept, path = folder / "state", path or folder / "guard.sock"
         if state is None:
@@ -55,11 +58,12 @@ def daemon(uri: str, *, state: Path | None = None, path: Path | None = None) -> 
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(folder / "notify"))
             notify.settimeout(SECONDS)
-            # as its service runs it: with a watchdog that it has to answer
+            # as its service runs it: with a watchdog that it has to answer, and a folder in memory
             environment = {
                 **os.environ,
                 "NOTIFY_SOCKET": str(folder / "notify"),
                 "WATCHDOG_USEC": "30000000",
+                "RUNTIME_DIRECTORY": str(runtime),
                 "PYTHONPATH": str(ROOT),
             }
             begin = time.perf_counter()

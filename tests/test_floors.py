@@ -70,6 +70,7 @@ DOORS = {
     "libvirt": ("libvirtconn",),
     "systemd": ("journal", "service"),
     "lxml": ("xmldoc",),
+    "xml": ("xmldoc",),
     "prometheus_client": ("metrics",),
     "jinja2": ("page",),
 }

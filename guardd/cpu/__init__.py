@@ -32,7 +32,7 @@ from guardd.errors import (
     UnsupportedArch,
     UnsupportedModel,
 )
-from guardd.xmldoc import parse_xml
+from guardd.xmldoc import read_xml
 
 __all__ = [
     "DRIVERS",
@@ -254,7 +254,7 @@ def parse_cpu_data(text: str | bytes) -> Any:  # noqa: ANN401 (each driver has i
 
     Raises MalformedXML, InvalidCPUData or UnsupportedArch.
     """
-    root = parse_xml(text, what="CPU data")
+    root = read_xml(text, what="CPU data")
     name = root.get("arch")
     if name is None:
         raise InvalidCPUData("missing CPU data architecture")

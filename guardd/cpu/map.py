@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterator
 from typing import Protocol
 
 from guardd.errors import BrokenMap, MalformedXML
-from guardd.xmldoc import Element, parse_xml
+from guardd.xmldoc import Element, read_xml
 
 # takes the name of a file in the map's folder, gives its bytes; raises OSError
 ReadFile = Callable[[str], bytes]
@@ -79,7 +79,7 @@ def _give(parent: Element, filename: str, add: MapReader) -> None:
 
 def _parse(read: ReadFile, filename: str) -> Element:
     try:
-        return parse_xml(read(filename), what=f"CPU map '{filename}'")
+        return read_xml(read(filename), what=f"CPU map '{filename}'")
     except OSError as exc:
         raise BrokenMap(f"cannot read CPU map '{filename}': {exc.strerror or exc}") from exc
     except MalformedXML as exc:

@@ -39,7 +39,7 @@ from guardd.cpu.definition import (
     Topology,
 )
 from guardd.errors import InvalidCPU
-from guardd.xmldoc import Element, escape, parse_xml, string_value
+from guardd.xmldoc import Element, escape, read_xml, string_value
 
 VENDOR_ID_LENGTH = 12  # bytes of CPUID leaf 0 EBX, EDX, ECX
 CACHE_LEVELS = range(1, 4)
@@ -54,7 +54,7 @@ _HAS_MIGRATABLE = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
 
 def parse_cpu(text: str | bytes, cpu_type: CPUType | None = None) -> CPUDef:
     """Read one <cpu> element from XML text; see `cpu_from_element`. Raises MalformedXML as well."""
-    return cpu_from_element(parse_xml(text, what="CPU definition"), cpu_type)
+    return cpu_from_element(read_xml(text, what="CPU definition"), cpu_type)
 
 
 def cpu_from_element(cpu: Element, cpu_type: CPUType | None = None) -> CPUDef:

@@ -29,7 +29,7 @@ from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.advice import advise
 from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
-from guardd.xmldoc import parse_xml
+from guardd.xmldoc import read_xml
 
 
 @click.command()
@@ -118,7 +118,7 @@ def _is_definition(text: str) -> bool:
     """Whether *text* is what a guest is started from; that of one which runs has an id."""
     try:
         parse_domain(text)
-        return parse_xml(text, what="domain").get("id") is None
+        return read_xml(text, what="domain").get("id") is None
     except GuardError:
         return False
 

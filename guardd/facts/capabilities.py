@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import InvalidCapabilities
-from guardd.xmldoc import Element, parse_xml, string_value
+from guardd.xmldoc import Element, read_xml, string_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Capabilities:
 
 def parse_capabilities(text: str | bytes) -> Capabilities:
     """Read a capabilities document; raises MalformedXML, InvalidCapabilities or InvalidCPU."""
-    root = parse_xml(text, what="capabilities")
+    root = read_xml(text, what="capabilities")
     cpu = root.find("host/cpu")
     if root.tag != "capabilities" or cpu is None:
         raise InvalidCapabilities("not a capabilities document with a host CPU")

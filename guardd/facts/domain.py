@@ -11,10 +11,19 @@ from guardd.cpu.edit import edit_cpu
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import BadStamp, InvalidDomain
 from guardd.facts.stamp import NAMESPACE, Stamp, find_stamp
-from guardd.xmldoc import Element, Unread, format_xml, indented_xml, parse_xml, string_value
+from guardd.xmldoc import (
+    Element,
+    Unread,
+    format_xml,
+    indented_xml,
+    parse_xml,
+    read_xml,
+    string_value,
+)
 
 # <policy mode="..."/> in a guest's <metadata>; heeded where the host's configuration lets it
 POLICY_NAMESPACE = "https://cpuguardd.io/xmlns/policy"
+_POLICY = f"{{{POLICY_NAMESPACE}}}policy"
 
 # all that `parse_domain` looks at: the root's attributes, and below it
 _ROOT_READ = ("type", "id")
@@ -57,7 +66,7 @@ def parse_domain(text: str | bytes) -> Guest:
     Raises MalformedXML, InvalidDomain where something a verdict needs is missing or unknown, and
     InvalidCPU for its <cpu>.
     """
-    domain = parse_xml(text, what="domain", unread=_DEVICES)
+    domain = read_xml(text, what="domain", unread=_DEVICES)
     if domain.tag != "domain":
         raise InvalidDomain(f"root element is '{domain.tag}', not 'domain'")
     virt_type = domain.get("type")
@@ -66,7 +75,7 @@ def parse_domain(text: str | bytes) -> Guest:
     name = domain.find("name")
     if name is None or not string_value(name):
         raise InvalidDomain("domain has no name")
-    os_type = domain.find("os/type")
+    os_type = _below(domain, "os", "type")
     arch = os_type.get("arch") if os_type is not None else None
     if os_type is None or not arch:
         raise InvalidDomain("domain has no os/type/@arch")
@@ -75,7 +84,8 @@ def parse_domain(text: str | bytes) -> Guest:
     except ValueError:
         raise InvalidDomain(f"domain has the unknown architecture '{arch}'") from None
     stamp, stamp_problem = _stamp(domain)
-    uuid, emulator, cpu = (domain.find(path) for path in ("uuid", "devices/emulator", "cpu"))
+    uuid, emulator = domain.find("uuid"), _below(domain, "devices", "emulator")
+    cpu = domain.find("cpu")
     return Guest(
         name=string_value(name),
         uuid=None if uuid is None else string_value(uuid).strip() or None,
@@ -92,6 +102,16 @@ def parse_domain(text: str | bytes) -> Guest:
     )
 
 
+def _below(element: Element, *names: str) -> Element | None:
+    """Give the first child of the first child... by *names*; a path takes longer to understand."""
+    for name in names:
+        found = element.find(name)
+        if found is None:
+            return None
+        element = found
+    return element
+
+
 def _stamp(domain: Element) -> tuple[Stamp | None, str]:
     try:
         return find_stamp(domain), ""
@@ -100,12 +120,15 @@ def _stamp(domain: Element) -> tuple[Stamp | None, str]:
 
 
 def _tsc_frequency(domain: Element) -> int | None:
-    timer = domain.find("clock/timer[@name='tsc']")
-    return None if timer is None else parse_unsigned(timer.get("frequency", ""), ULLONG_MAX)
+    clock = domain.find("clock")
+    for timer in () if clock is None else clock.findall("timer"):
+        if timer.get("name") == "tsc":
+            return parse_unsigned(timer.get("frequency", ""), ULLONG_MAX)
+    return None
 
 
 def _wanted_mode(domain: Element) -> str:
-    element = domain.find(f"metadata/{{{POLICY_NAMESPACE}}}policy")
+    element = _below(domain, "metadata", _POLICY)
     return "" if element is None else element.get("mode", "")
 
 

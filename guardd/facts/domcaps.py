@@ -11,7 +11,7 @@ from typing import NamedTuple
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
 from guardd.cpu.xml import cpu_from_element
 from guardd.errors import InvalidCapabilities
-from guardd.xmldoc import Element, parse_xml, string_value
+from guardd.xmldoc import Element, read_xml, string_value
 
 
 class Usable(StrEnum):
@@ -68,7 +68,7 @@ class Hypervisor:
 
 def parse_domcaps(text: str | bytes) -> Hypervisor:
     """Read a domain capabilities document; raises MalformedXML, InvalidCapabilities, InvalidCPU."""
-    root = parse_xml(text, what="domain capabilities")
+    root = read_xml(text, what="domain capabilities")
     if root.tag != "domainCapabilities":
         raise InvalidCapabilities(f"root element is '{root.tag}', not 'domainCapabilities'")
     words = {}

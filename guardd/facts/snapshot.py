@@ -17,7 +17,7 @@ from guardd.cpu.xml import format_cpu, parse_cpu
 from guardd.errors import BadSnapshot, GuardError
 from guardd.facts.capabilities import host_cpu_from_element
 from guardd.facts.domcaps import Hypervisor, ModelSupport, Usable
-from guardd.xmldoc import parse_xml
+from guardd.xmldoc import read_xml
 
 FORMAT = 1  # of the JSON; a newer one is refused, not guessed at
 
@@ -102,7 +102,7 @@ def _snapshot_from_dict(document: dict[str, Any]) -> HostSnapshot:
         libvirt=_str(document["libvirt"]),
         qemu=_str(document.get("qemu", "")),  # not in those of the first version
         arch=Arch(document["arch"]),
-        host_cpu=None if host_cpu is None else host_cpu_from_element(parse_xml(host_cpu)),
+        host_cpu=None if host_cpu is None else host_cpu_from_element(read_xml(host_cpu)),
         hypervisors=tuple(_hypervisor_from_dict(h) for h in _list(document["hypervisors"])),
         machines=MappingProxyType(
             {

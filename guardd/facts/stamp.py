@@ -14,12 +14,13 @@ from types import MappingProxyType
 
 from guardd.cpu.definition import Arch, Signature
 from guardd.errors import BadStamp, GuardError
-from guardd.xmldoc import Element, escape, parse_xml
+from guardd.xmldoc import Element, escape, read_xml
 
 NAMESPACE = "https://cpuguardd.io/xmlns/stamp"
 PREFIX = "guardd"
 VERSION = 1  # of the element; a newer one is a doubt, not a guess
 TAG = f"{{{NAMESPACE}}}stamp"
+_NAMES = f"{{{NAMESPACE}}}"  # which all tags of that namespace begin with
 
 VERSIONS = ("libvirt", "qemu", "kernel", "microcode")
 MAX_FEATURES = 4096
@@ -71,7 +72,7 @@ def find_stamp(domain: Element) -> Stamp | None:
     Raises BadStamp where there is one that cannot be relied on: more than one, not right below
     <metadata>, of another guest or a newer version, or not as it was written.
     """
-    found = list(domain.iter(f"{{{NAMESPACE}}}*"))
+    found = [element for element in domain.iter() if element.tag.startswith(_NAMES)]
     if not found:
         return None
     # by its way down from the root: a copy in a device's XML, or in someone's element, is none
@@ -85,7 +86,7 @@ def find_stamp(domain: Element) -> Stamp | None:
 def parse_stamp(text: str | bytes) -> Stamp:
     """Read what libvirt's metadata call gives back; raises BadStamp."""
     try:
-        return stamp_from_element(parse_xml(text, what="stamp"))
+        return stamp_from_element(read_xml(text, what="stamp"))
     except BadStamp:
         raise
     except GuardError as exc:

@@ -264,7 +264,7 @@ class X86Map:
         self, name: str, element: Element
     ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
         bits, removed, added = 0, [], []
-        for child in element.iterchildren("feature"):
+        for child in element.findall("feature"):
             feature = child.get("name")
             if not feature:
                 raise BrokenMap(f"Missing feature name for CPU model {name}")
