@@ -29,7 +29,7 @@ def rows(rounds: int) -> Iterator[Row]:
             {
                 "compare": lambda: cpu.compare(cpu_map, X86, host, guest),
                 "compare in C": lambda: library.compare(*in_c),
-                "parse": lambda: cpu.compare(cpu_map, X86, *(parse_cpu(text) for text in texts)),
+                "parse": lambda: cpu.compare(cpu_map, X86, *map(parse_cpu, texts)),
                 "parse in C": lambda: library.parse_and_compare(*texts),
             },
             rounds=rounds,

@@ -5,6 +5,7 @@ Source: spec cpu-x86, sections 3.2 (parsing) and 3.3 (formatting), read from lib
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -100,9 +101,9 @@ def cpu_from_element(cpu: Element, cpu_type: CPUType | None = None) -> CPUDef:
 
 def _by_name(cpu: Element) -> Children:
     """Sort the children once: a search for each of them takes longer than reading them all."""
-    children: dict[str, list[Element]] = {}
+    children: defaultdict[str, list[Element]] = defaultdict(list)
     for child in cpu:
-        children.setdefault(child.tag, []).append(child)
+        children[child.tag].append(child)
     return children
 
 
@@ -150,14 +151,10 @@ def _attributes(cpu: Element, cpu_type: CPUType) -> _Attributes:
         )
     if not is_guest:
         return _Attributes(mode, migratable)
-    check = cpu.get("check", "default")
-    return _Attributes(
-        mode,
-        migratable,
-        match=optional(Match, cpu, "match", Match.EXACT),
-        check=None if check == "default" else optional(Check, cpu, "check", Check.PARTIAL),
-        deprecated_features=switch(cpu, "deprecated_features"),
-    )
+    match = optional(Match, cpu, "match", Match.EXACT)
+    is_default = cpu.get("check", "default") == "default"
+    check = None if is_default else required(Check, cpu, "check")
+    return _Attributes(mode, migratable, match, check, switch(cpu, "deprecated_features"))
 
 
 def _host_children(children: Children) -> _Host:
@@ -218,18 +215,13 @@ def _topology(children: Children) -> Topology | None:
     element = _first(children, "topology")
     if element is None:
         return None
-
-    def count(name: str) -> int:
-        return unsigned(element, name, positive=True)
-
-    sockets = count("sockets")
-    dies, clusters = (count(n) if n in element.attrib else 1 for n in ("dies", "clusters"))
+    words = element.attrib
     return Topology(
-        sockets=sockets,
-        dies=dies,
-        clusters=clusters,
-        cores=count("cores"),
-        threads=count("threads"),
+        sockets=unsigned(element, "sockets", positive=True),
+        dies=unsigned(element, "dies", positive=True) if "dies" in words else 1,
+        clusters=unsigned(element, "clusters", positive=True) if "clusters" in words else 1,
+        cores=unsigned(element, "cores", positive=True),
+        threads=unsigned(element, "threads", positive=True),
     )
 
 
