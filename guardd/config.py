@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from guardd.cpu import PVRMatch, driver_for
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Match
@@ -47,8 +47,7 @@ class Config:
     pvr: PVRMatch = PVRMatch.FAMILY
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(NamedTuple):
     """One file while it is read, to say where in it a mistake is."""
 
     name: str

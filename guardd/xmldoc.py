@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree.ElementTree import ParseError, XMLParser
 
 from guardd.errors import MalformedXML
@@ -56,8 +55,7 @@ _ESCAPES = str.maketrans(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(NamedTuple):
     """A child of the root, by its *name*, of which nobody reads more than its first *kept* child.
 
     Most of a long document may be in there: what is passed over is not even parsed, unless it has

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 
 class Arch(StrEnum):
@@ -114,8 +115,7 @@ class PhysAddrMode(StrEnum):
     PASSTHROUGH = "passthrough"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
+class Signature(NamedTuple):
     """x86 family, model and stepping, as numbers (CPUID leaf 1 EAX)."""
 
     family: int
@@ -123,35 +123,31 @@ class Signature:
     stepping: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TSC:
+class TSC(NamedTuple):
     """The host's time stamp counter: Hz, and whether a guest's can be scaled (None: not said)."""
 
     frequency: int
     scaling: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topology:
+class Topology(NamedTuple):
     """Counts, all at least 1."""
 
     sockets: int
-    dies: int = 1
-    clusters: int = 1
     cores: int
     threads: int
+    dies: int = 1
+    clusters: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class Cache(NamedTuple):
     """The cache that a guest is shown; level None: all of them."""
 
-    level: int | None = None
     mode: CacheMode
+    level: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MaxPhysAddr:
+class MaxPhysAddr(NamedTuple):
     """Physical address width in bits; None: not given."""
 
     mode: PhysAddrMode

@@ -48,8 +48,7 @@ class Difference(StrEnum):
     PAGE_SIZE = "page-size"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """The result and, when it is incompatible, why: one kind of difference and its names.
 
     `subjects` are feature names in map order, or the vendor, arch, model, compatibility mode or
@@ -66,8 +65,7 @@ class Comparison:
         return cls(CompareResult.INCOMPATIBLE, difference, subjects)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """What limits the choice of a model in decode and baseline.
 
     `models`: those the hypervisor offers (None: all). `preferred`: names to take if they fit; a
@@ -95,8 +93,7 @@ class Encoded(NamedTuple, Generic[Data]):
     vendor: Data
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveData(Generic[Data]):
+class LiveData(NamedTuple, Generic[Data]):
     """What the hypervisor switched on in a guest's CPU, and what it was asked for and did not.
 
     `may_conflict`: take a feature in both for disabled, as libvirt 9.0.0 does; 11.3.0 refuses it.

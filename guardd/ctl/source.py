@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import click
@@ -13,8 +13,7 @@ import click
 _SSH = "+ssh"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SSH:
+class SSH(NamedTuple):
     """How libvirt's URI says that ssh gets to the host, in the parameters that libvirt has."""
 
     host: str
@@ -25,8 +24,7 @@ class SSH:
     verifies: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Far:
+class Far(NamedTuple):
     """A host behind a libvirt URI; `ssh` None: it is not reached by way of ssh."""
 
     uri: str

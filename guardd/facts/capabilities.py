@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
 from guardd.cpu.xml import cpu_from_element
@@ -10,8 +11,7 @@ from guardd.errors import InvalidCapabilities
 from guardd.xmldoc import Element, read_xml, string_value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuestSupport:
+class GuestSupport(NamedTuple):
     """One <guest>: an architecture that an emulator here can run, with which virt types.
 
     `machines` maps each machine name, aliases included, to the canonical one.
@@ -23,8 +23,7 @@ class GuestSupport:
     machines: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """The host's CPU as libvirt decoded it from the silicon, and the guests it supports.
 
     `host_cpu` is None where libvirt could not name a model.

@@ -22,8 +22,7 @@ class Usable(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSupport:
+class ModelSupport(NamedTuple):
     """What QEMU says of one CPU model; `blockers` is None where this libvirt does not tell."""
 
     usable: Usable

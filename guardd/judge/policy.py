@@ -35,8 +35,7 @@ class GuestMetadata(StrEnum):
     HONOUR = "honour"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ceiling:
+class Ceiling(NamedTuple):
     """A CPU that no guest of *arch*'s family may exceed."""
 
     arch: Arch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from guardd.cpu.map import ReadFile, read_map, read_vendor
 from guardd.errors import BrokenMap
@@ -12,8 +13,7 @@ from guardd.xmldoc import Element
 _HEX = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,8})")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class Model(NamedTuple):
     """A CPU model: its vendor and the part number in MIDR_EL1."""
 
     name: str

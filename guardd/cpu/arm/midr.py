@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MIDR:
+class MIDR(NamedTuple):
     """The fields that tell cores apart: who made it, which part, major and minor revision."""
 
     implementer: int

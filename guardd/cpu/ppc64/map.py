@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from guardd.cpu.map import ReadFile, read_map, read_vendor
 from guardd.errors import BrokenMap
@@ -20,8 +21,7 @@ class PVRMatch(StrEnum):
     EXACT = "exact"
 
 
-@dataclass(frozen=True, slots=True)
-class PVR:
+class PVR(NamedTuple):
     """A family of processor versions: those with `(pvr & mask) == value`, 32 bits each."""
 
     value: int
@@ -36,8 +36,7 @@ class PVR:
         return other.mask & self.mask == self.mask and self.includes(other.value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class Model(NamedTuple):
     """A CPU model and the processor versions that are it; libvirt's are families themselves."""
 
     name: str

@@ -37,7 +37,7 @@ def baseline(x86: X86Map, cpus: Sequence[CPUDef], limits: Limits) -> CPUDef:
         bits |= x86.vendors[vendor].bits
 
     names = tuple(dict.fromkeys(cpu.model for cpu in cpus if cpu.model is not None))
-    result = decode_bits(x86, CPUDef(), bits, replace(limits, preferred=names))
+    result = decode_bits(x86, CPUDef(), bits, limits._replace(preferred=names))
     is_the_one = names == (result.model,)
     has_vendors = all(cpu.vendor is not None for cpu in cpus)
     return replace(

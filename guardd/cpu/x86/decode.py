@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd.cpu.attributes import UINT_MAX
 from guardd.cpu.definition import CPUDef, CPUType, Fallback, FeaturePolicy, Signature
@@ -26,8 +27,7 @@ _HASWELL_EP_MENDED = 4
 _P6_FAMILY = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A model and the features that turn it into the CPU that is decoded.
 
     `size` counts the features, `penalty` what the disabled ones cost; less is better.

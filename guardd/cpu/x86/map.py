@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd.cpu.attributes import UINT_MAX, parse_unsigned
 from guardd.cpu.definition import Signature
@@ -23,16 +24,14 @@ STEPPINGS = range(16)
 MAX_NAMED = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vendor:
+class Vendor(NamedTuple):
     """A vendor and the bits that CPUID leaf 0 has for it."""
 
     name: str
     bits: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feature:
+class Feature(NamedTuple):
     """A feature's bits, and whether a guest that has it can be migrated.
 
     `aliases`: its names elsewhere, as (name, source); "linux" is /proc/cpuinfo.
@@ -44,8 +43,7 @@ class Feature:
     aliases: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSignature:
+class ModelSignature(NamedTuple):
     """Family and model; `steppings` empty: any."""
 
     family: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd.cpu.definition import Check, CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import LiveData, copy_model, is_relative
@@ -99,8 +100,7 @@ def update_live(x86: X86Map, cpu: CPUDef, live: LiveData[CPUData]) -> CPUDef | N
     return replace(cpu, features=MappingProxyType(features))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """What a definition says of each feature; `by_default`: of those it does not mention."""
 
     given: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,7 +143,7 @@ def test_several_preferred_models() -> None:
     features = data(f"{MID} x2apic rdctl-no")
     offered = Limits(models={"New": (), "Mid-noTSX": ()})
     assert decode(GUEST, features, offered) == "New -vmx"
-    preferring = replace(offered, preferred=("Old", "Mid-noTSX"))
+    preferring = offered._replace(preferred=("Old", "Mid-noTSX"))
     assert decode(GUEST, features, preferring) == "Mid-noTSX +x2apic +hle +rtm +rdctl-no"
 
 
