@@ -89,7 +89,7 @@ build/hook: hooks/qemu.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(HOOK_CFLAGS) $(LDFLAGS) -o $@ $<
 
 install-programs: build/hook
-	printf '#!%s -I\nfrom %s import run\n\nrun()\n' $(PYTHON) guardd.ctl.main | \
+	printf '#!%s -I\nfrom %s import run\n\nrun()\n' $(PYTHON) guardd.ctl.__main__ | \
 	  install -D -m 755 /dev/stdin '$(DESTDIR)$(bindir)/cpu-guardctl'
 	printf '#!%s -I\nfrom %s import main\n\nmain()\n' $(PYTHON) guardd.__main__ | \
 	  install -D -m 755 /dev/stdin '$(DESTDIR)$(sbindir)/cpu-guardd'

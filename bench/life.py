@@ -102,7 +102,7 @@ def _command(uri: str, kept: Path, rounds: int) -> Iterator[Row]:
         )
         cpu.write_text(HASWELL_GUEST)
         code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        code += "from guardd.ctl.main import run; run()"
+        code += "from guardd.ctl.__main__ import run; run()"
         ours = [sys.executable, "-I", "-c", code, "check", str(guest)]
         ours += ["--state", str(kept), "--config", folder]
         theirs = ["virsh", "-c", uri, "cpu-compare", str(cpu)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -119,6 +117,8 @@ def parse_config(files: Iterable[tuple[str, bytes]]) -> Config:
 
 
 def _parse_file(name: str, data: bytes) -> tuple[_File, dict[str, Any]]:
+    import tomllib  # noqa: PLC0415 (a host without a configuration needs no such load)
+
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as exc:
@@ -190,14 +190,17 @@ def _word(file: _File, table: str, key: str, value: object, words: type[Word]) -
 
 def _unknown_in(table: str, what: str, key: str, known: Iterable[str]) -> str:
     """Say that *table* has no such key; it may be one of the top, put after a table's header."""
-    top = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.75)
-    if not top:
+    if not (top := _like(key, KEYS, 0.75)):
         return _unknown(what, key, known)
-    return (
-        f"unknown key '{key}' in [{table}], did you mean '{top[0]}', which stands above all tables?"
-    )
+    return f"unknown key '{key}' in [{table}], did you mean '{top}', which stands above all tables?"
 
 
 def _unknown(what: str, key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1)
-    return f"unknown {what} '{key}'" + (f", did you mean '{near[0]}'?" if near else "")
+    near = _like(key, known)
+    return f"unknown {what} '{key}'" + (f", did you mean '{near}'?" if near else "")
+
+
+def _like(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    import difflib  # noqa: PLC0415 (mistakes are rare)
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)), "")

@@ -292,8 +292,8 @@ def test_without_prometheus_client(tmp_path: Path) -> None:
 
     words = "Python's prometheus_client is missing"
     assert (78, True) == _starts(run("guardd.exporter"), f"cpu-guardd: {words}; install python3-")
-    assert (3, True) == _starts(run("guardd.ctl.main", "metrics"), f"error: {words}\nhint: install")
-    assert (0, "") == run("guardd.ctl.main", "--version")
+    assert (3, True) == _starts(run("guardd.ctl", "metrics"), f"error: {words}\nhint: install")
+    assert (0, "") == run("guardd.ctl", "--version")
     assert (0, "") == run("guardd", "--version")
 
 

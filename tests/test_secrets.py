@@ -139,7 +139,7 @@ def test_what_the_command_says(words: list[str], tmp_path: Path) -> None:
     stumbling = DOMAIN.replace("'Canary23'", "'a'Canary23='b' Canary23='c'")
     for xml, status in ((DOMAIN.replace(" id='1'", ""), 1), (stumbling, 3)):
         file.write_text(xml)
-        command = [sys.executable, "-m", "guardd.ctl.main", "check", str(file), *words]
+        command = [sys.executable, "-m", "guardd.ctl", "check", str(file), *words]
         done = subprocess.run(
             [*command, "--state", str(state), "--config", str(tmp_path)],
             cwd=ROOT,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
@@ -128,8 +128,7 @@ def copy_model(guest: CPUDef, host: CPUDef) -> CPUDef:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Driver(Generic[Map, Data]):
+class Driver(NamedTuple, Generic[Map, Data]):
     """One architecture family: its map, and the operations it has (None: it cannot).
 
     `load` builds the family's part of the CPU map. `compare` takes (map, host, cpu). `features`

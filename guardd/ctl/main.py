@@ -1,10 +1,7 @@
-"""The command line's entry point."""
+"""The command line: all commands of cpu-guardctl, each loaded when it is run."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import gc
 import importlib
 import os
 import sys
@@ -38,9 +35,6 @@ COMMANDS = (
 )
 _ELSEWHERE = {"doctor": "doctor.command"}
 COMPLETE = "_CPU_GUARDCTL_COMPLETE"  # click's: in the environment where a shell asks for words
-EX_IOERR = 74  # sysexits.h
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for what is printed
-GARBAGE = 100_000  # objects made and not gone, before garbage is looked for: a short command's all
 
 if COMPLETE in os.environ:
     importlib.import_module("guardd.ctl.completion")  # it teaches click the shells
@@ -73,32 +67,3 @@ def main() -> None:
     74 the answer cannot be written.
     """
     sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
-
-
-def run() -> None:
-    """Be the program: like `main`, but leave at once when all is said and written.
-
-    To take the interpreter apart first would take a short command longer than its verdict.
-    """
-    gc.set_threshold(GARBAGE)
-    try:
-        main()
-    except OSError as exc:
-        if exc.errno not in NO_ROOM:
-            raise
-        # another status could be taken for the answer
-        with contextlib.suppress(OSError, ValueError):
-            click.echo(f"error: cannot write the answer: {exc.strerror}", err=True)
-        os._exit(EX_IOERR)
-    except SystemExit as end:
-        # Python has its own words and status for a stream that nothing can be written to
-        with contextlib.suppress(OSError, ValueError):
-            for stream in (sys.stdout, sys.stderr):
-                print(end="", file=stream, flush=True)  # a closed one is None, which it takes
-            if isinstance(end.code, int):
-                os._exit(end.code)
-        raise
-
-
-if __name__ == "__main__":
-    run()

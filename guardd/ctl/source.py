@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 _SSH = "+ssh"
 
@@ -58,6 +60,8 @@ class SourceType(click.ParamType):
 
 def far_host(uri: str) -> Far:
     """Take *uri* apart; raises ValueError."""
+    from urllib.parse import urlsplit
+
     parts = urlsplit(uri)
     if not parts.scheme:
         raise ValueError("it has no driver before its '://'")
@@ -67,6 +71,8 @@ def far_host(uri: str) -> Far:
 
 
 def _ssh(parts: SplitResult, host: str) -> SSH:
+    from urllib.parse import parse_qs, unquote
+
     # a '+' in a file's name stands for itself in libvirt's URIs
     words = {k: v[-1] for k, v in parse_qs(parts.query.replace("+", "%2B")).items()}
     return SSH(

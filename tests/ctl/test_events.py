@@ -118,7 +118,7 @@ def test_interrupt(events_in: Path) -> None:
     """Ctrl-C is the way to end it: no error, no traceback."""
     words = ["events", "--follow", "--directory", str(events_in)]
     with subprocess.Popen(
-        [sys.executable, "-m", "guardd.ctl.main", *words],
+        [sys.executable, "-m", "guardd.ctl", *words],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

@@ -55,7 +55,7 @@ class Host:
     def on_terminal(self, columns: int, *words: str, **environment: str) -> str:
         """Give what the command prints on a terminal of that many columns."""
         shown, terminal = pty.openpty()
-        command = [sys.executable, "-m", "guardd.ctl.main", "guests", *map(str, self.words), *words]
+        command = [sys.executable, "-m", "guardd.ctl", "guests", *map(str, self.words), *words]
         sizes = {"COLUMNS": str(columns), "LINES": "50", "TERM": "xterm-256color", **environment}
         done = subprocess.Popen(
             command,

@@ -31,7 +31,7 @@ fi
 tee -a {folder}/sent | PATH={folder}/"$2" /bin/sh -c "$3"
 """
 GUARDCTL = """#!/bin/sh
-exec env -C {root} {python} -m guardd.ctl.main "$@" --state {state} --config {etc} --cpu-map {map}
+exec env -C {root} {python} -m guardd.ctl "$@" --state {state} --config {etc} --cpu-map {map}
 """
 
 

@@ -182,7 +182,7 @@ def test_garbage_for_an_answer(tmp_path: Path, command: str, answer: object) -> 
 def test_end(line: str, status: int) -> None:
     """The program leaves at once, but not before all is written, and with its status."""
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m guardd.ctl.main {line}"],
+        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m guardd.ctl {line}"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

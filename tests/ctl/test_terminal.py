@@ -60,7 +60,7 @@ def on_a_terminal(*words: str | Path) -> str:
     if process == 0:
         os.chdir(ROOT)
         os.environ.update(TERM="xterm-256color", COLUMNS="200")
-        arguments = [sys.executable, "-m", "guardd.ctl.main", *map(str, words)]
+        arguments = [sys.executable, "-m", "guardd.ctl", *map(str, words)]
         os.execv(sys.executable, arguments)  # noqa: S606 (the child of a pseudo-terminal)
     sent = b""
     try:
