@@ -133,10 +133,11 @@ def _shortened(data: bytes, unread: Unread) -> bytes | None:
 def _read(data: bytes, what: str) -> Element:
     """Give Python's own tree, which is made by expat and read without a proxy for each element.
 
-    Expat is given nothing that can hold a DTD, and so no entities; and nothing long: one long
-    namespace and 100,000 elements in it take it half a minute.
+    Expat is given nothing that can hold a DTD, and so no entities: nor in UTF-16, which it takes
+    for what it is, whatever it is told. And nothing long: one long namespace and 100,000 elements
+    in it take it half a minute.
     """
-    if len(data) > SMALL or b"<!DOCTYPE" in data:
+    if len(data) > SMALL or b"\0" in data or b"<!DOCTYPE" in data:
         return _parse(data, what)
     parser: Any = XMLParser(encoding="utf-8")  # noqa: S314 (see above)
     try:

@@ -229,7 +229,9 @@ def peak(process: int) -> int:
 
 
 def heavy_documents() -> Iterator[str]:
-    """Write what costs libxml2 most, within the limits and beyond."""
+    """Write what costs libxml2 and expat most, within the limits and beyond."""
+    for length, number in ((1 << 14, 2_000), (1 << 20, 100_000)):
+        yield f"<domain xmlns:x='{'u' * length}'>{'<x:a/>' * number}</domain>"
     yield "<domain>" + "<a/>" * (MAX_MARKS - 10) + "</domain>"
     yield "<domain>" + "<a b='1'/>" * (MAX_MARKS // 2 - 10) + "</domain>"
     yield "<domain>" + "<a/>" * (MAX_XML // 4 - 10) + "</domain>"

@@ -1,6 +1,11 @@
 """What arrives on the hook's stdin is somebody else's text: these are the ways it can be bad."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guardd.errors import MalformedXML
 from guardd.xmldoc import (
@@ -8,10 +13,14 @@ from guardd.xmldoc import (
     MAX_MARKS,
     MAX_NAMESPACES,
     MAX_XML,
+    SMALL,
+    Element,
     escape,
     parse_xml,
+    read_xml,
     string_value,
 )
+from tests.recordings import DATA
 
 LAUGHS = """<?xml version="1.0"?>
 <!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY a "&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;">
@@ -77,7 +86,6 @@ def namespaces(number: int) -> str:
         pytest.param(
             '<!DOCTYPE a SYSTEM "http://192.0.2.1/a.dtd"><a/>', "has a DTD", id="external DTD"
         ),
-        pytest.param("<a>" * 300 + "</a>" * 300, "is not well-formed XML", id="deep nesting"),
         pytest.param("<a>" * 100_000, "is not well-formed XML", id="deeper nesting"),
         pytest.param("<a>" + "<b/>" * MAX_MARKS + "</a>", "elements and attributes", id="many"),
         pytest.param(
@@ -99,9 +107,79 @@ def test_refused(text: str | bytes, problem: str) -> None:
     """One error for all of it, which names the document, and no entity is ever looked up."""
     with pytest.raises(MalformedXML) as caught:
         parse_xml(text, what="domain")
+    with pytest.raises(MalformedXML) as caught_by_reader:
+        read_xml(text, what="domain")
 
     assert str(caught.value).startswith("domain ")
     assert problem in str(caught.value)
+    assert str(caught.value) == str(caught_by_reader.value)
+
+
+def nested(depth: int) -> str:
+    return "<a>" * depth + "</a>" * depth
+
+
+def test_nesting() -> None:
+    """libxml2 ends at 256; a short document that is only read may be nested as it likes."""
+    with pytest.raises(MalformedXML, match="is not well-formed XML"):
+        parse_xml(nested(300))
+    with pytest.raises(MalformedXML, match="is not well-formed XML"):
+        read_xml(nested(SMALL))
+
+    assert 1 == len(read_xml(nested(300)))
+    assert 1 == len(read_xml(nested(SMALL // len("<a></a>"))))
+
+
+Tree = tuple[str, dict[str, str], str | None, str | None, list["Tree"]]
+
+
+def tree(element: Element) -> Tree:
+    """Give all that a reader finds below *element*."""
+    words = {str(name): str(text) for name, text in element.attrib.items()}
+    children = [tree(child) for child in element]
+    return str(element.tag), words, element.text or None, element.tail or None, children
+
+
+def parsed(read: Callable[..., Element], text: str) -> Tree | str:
+    """Give the tree of *text*, or what is wrong with it."""
+    try:
+        return tree(read(text))
+    except MalformedXML as exc:
+        return str(exc)
+
+
+@pytest.mark.parametrize("path", sorted(DATA.rglob("*.xml")), ids=lambda path: path.name)
+def test_both_ways_of_reading_a_recording(path: Path) -> None:
+    """What libvirt wrote is the same to libxml2 and expat."""
+    text = path.read_text(encoding="utf-8")
+
+    assert parsed(parse_xml, text) == parsed(read_xml, text)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *("<a>", "</a>", "<b c='d'/>", "<a xmlns='u'>", "<x:a/>", "<a x:b='1'/>"),
+                *("<a b='&lt;\n\t ' b='c'>", "<x:a xmlns:x='u' xmlns:y='u' x:b='1' y:b='2'/>"),
+                *("<!--", "-->", "<![CDATA[", "]]>", "<?p", "?>", "<!DOCTYPE a>"),
+                *("<?xml version='1.0'?>", "<?xml version='1.1'?>"),
+                *("<?xml version='1.0' encoding='latin-1'?>", "<a xmlns:x='u'>"),
+                *("&amp;", "&#65;", "&#x1F427;", "&#0;", "&#xD800;", "&nbsp;", "&", "<", ">", "'"),
+                *("text", " ", "\n", "\r\n", "\r", "\t", "\x00", "\x01", "\x7f", "\x85", "\ufeff"),
+                *("\ufffe", "\uffff", "\U0001f427", "a:b:c", "<a:b:c/>", "<:a/>", "<a :='1'/>"),
+                *("<xml:a/>", "<a xml:lang='b' xml:id='c'/>", "<a xmlns:xml='u'/>", "<é/>"),
+                *("<a-.·/>", "<a xmlns:x=''/>", "<a xmlns:xmlns='u'/>", "<xmlns:a/>"),
+                *("<a b=c/>", "<a b/>"),
+            ]
+        ),
+        max_size=12,
+    ).map("".join)
+)
+def test_both_ways_of_reading(pieces: str) -> None:
+    """The same tree, or the same words for what is wrong."""
+    for text in (pieces, f"<a>{pieces}</a>"):
+        assert parsed(parse_xml, text) == parsed(read_xml, text)
 
 
 def test_a_document_in_many_pieces_may_be_long() -> None:
@@ -128,7 +206,7 @@ def test_a_document_in_many_pieces_may_be_long() -> None:
 )
 def test_no_false_alarm(text: str) -> None:
     """What is unusual, and costs nothing, is read."""
-    assert "a" == parse_xml(text).tag
+    assert "a" == parse_xml(text).tag == read_xml(text).tag
 
 
 def test_included_files_are_not_looked_at() -> None:
@@ -153,7 +231,7 @@ def test_included_files_are_not_looked_at() -> None:
 )
 def test_text_of_an_element(text: str, expected: str) -> None:
     """As XPath's string() has it, which is what libvirt asks for."""
-    assert expected == string_value(parse_xml(text))
+    assert expected == string_value(parse_xml(text)) == string_value(read_xml(text))
 
 
 def test_comments_are_no_children() -> None:
@@ -167,7 +245,7 @@ def test_a_declared_encoding_does_not_count() -> None:
     """The bytes are UTF-8 whatever they say of themselves: libvirt writes nothing else."""
     text = "<?xml version='1.0' encoding='iso-8859-1'?><a>é</a>".encode()
 
-    assert "é" == string_value(parse_xml(text))
+    assert "é" == string_value(parse_xml(text)) == string_value(read_xml(text))
 
 
 def test_escape() -> None:

@@ -65,6 +65,9 @@ ppc64le = "POWER8"
 OWN_MAP = small_map()
 
 
+NESTED = 256  # as deep as libxml2 goes; expat has no end
+
+
 def is_line(text: str) -> bool:
     """Whether a terminal shows *text* as one line and does nothing else."""
     return text.isprintable()
@@ -201,8 +204,11 @@ def domain_xml(data: bytes) -> None:
         answer = desk.ask(wire.format_call(f"{wire.INTERFACE}.Check", parameters)[:-1])
         assert answer is not None
         assert "parameters" in answer
+    short = read_domain(xml)
     whole = read_domain(f"{xml}<!-- -->")  # nothing of it is passed over
-    assert whole is None or whole == read_domain(xml)
+    assert whole is None or whole == short
+    by_libxml2 = read_domain(f"{xml}<!--<!DOCTYPE-->")
+    assert by_libxml2 == whole or (by_libxml2 is None and xml.count("<") > NESTED)
 
 
 def read_domain(xml: str) -> Guest | str | None:
