@@ -82,7 +82,8 @@ def read_xml(text: str | bytes, *, what: str = "document", unread: Unread | None
 
     The element has tag, text, attributes, children, find() and findall(), and no more than that.
     What is *unread* may be missing, and if it is, whether it is well formed is not looked at.
-    Raises MalformedXML as `parse_xml` does, but a short document may be nested as it likes.
+    Raises MalformedXML as `parse_xml` does, but a short document may be nested as it likes, and its
+    namespaces need not be URIs.
     """
     data = _utf_8(text, what)
     if unread is not None and (short := _shortened(data, unread)) is not None:

@@ -130,6 +130,14 @@ def test_nesting() -> None:
     assert 1 == len(read_xml(nested(SMALL // len("<a></a>"))))
 
 
+def test_a_namespace_that_is_no_uri() -> None:
+    """lxml makes an error of libxml2's warning, libvirt does not."""
+    with pytest.raises(MalformedXML, match="ns uri"):
+        parse_xml("<a xmlns='b c'/>")
+
+    assert "{b c}a" == read_xml("<a xmlns='b c'/>").tag
+
+
 Tree = tuple[str, dict[str, str], str | None, str | None, list["Tree"]]
 
 
