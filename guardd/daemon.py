@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from guardd.journal.writer import JournalWriter
 from guardd.judge import judge, judge_failed, judge_later
 from guardd.judge.ceiling import validate_ceiling
 from guardd.judge.finding import CheckRequest, Operation, Verdict
-from guardd.server import Method, Server
+from guardd.server import Listening, Method, Server
 from guardd.state import State
 from guardd.watch.advice import Advice
 from guardd.watch.asked import Asked
@@ -43,6 +43,8 @@ EX_CONFIG = 78  # sysexits.h
 TAKE_SECONDS = 5.0  # for the loop to take a snapshot; it never needs a hundredth of that
 # problems of keeping, by what was not kept
 KEPT_SNAPSHOT, KEPT_ANSWER, KEPT_CONFIG = "snapshot", "on_unavailable", "configuration"
+KEPT_PREVIOUS = "the host as it was"
+LOST_SOCKET = "socket"  # the key of another problem
 LOOK_SECONDS = 30.0  # between two looks at whether the host has changed
 
 
@@ -66,6 +68,7 @@ class Daemon:
         self._calls = Calls()
         self._watcher: Watcher | None = None
         self._host: HostSnapshot | None = None
+        self._previous: HostSnapshot | None = None  # the last that was to be kept as such
         self._found: files.ConfigFiles = []
         # once the reply is on its way, where there is a loop: it wakes other threads up, and they
         # take their time
@@ -273,7 +276,7 @@ class Daemon:
         self._watcher = self._start_watcher(loop, uri)
         service.notify("READY=1")
         self._tell_status()
-        ticking = asyncio.create_task(self._tick())
+        ticking = asyncio.create_task(self._tick(served))
         await stopped.wait()
         self.later = _at_once
         service.notify("STOPPING=1")
@@ -316,8 +319,9 @@ class Daemon:
             loop.call_soon_threadsafe(self._note_problem, key, problem)
 
         def keep_previous(before: HostSnapshot) -> None:
+            self._previous = before
             problem = kept(files.keep_previous, before, self._state_directory)
-            loop.call_soon_threadsafe(self._note_kept, "the host as it was", problem)
+            loop.call_soon_threadsafe(self._note_kept, KEPT_PREVIOUS, problem)
 
         desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
         return (
@@ -337,7 +341,7 @@ class Daemon:
         if problem:
             self.state.problems[key] = problem
 
-    async def _tick(self) -> None:
+    async def _tick(self, served: Sequence[Listening]) -> None:
         """Tell systemd that verdicts can be given, and let the watcher look at the host."""
         watchdog = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
         # half of what systemd waits for, as sd_watchdog_enabled(3) has it
@@ -348,7 +352,15 @@ class Daemon:
                 self._watcher.look()
             await self._keep_again()
             self._recorder.settle()
+            self._note_lost([each.path for each in served if not each.can_be_found()])
             await asyncio.sleep(period)
+
+    def _note_lost(self, sockets: Sequence[str]) -> None:
+        """Say once that no caller finds *sockets* any more; the hook judges by itself then."""
+        problem = f"{', '.join(sockets)} was removed: systemctl restart cpu-guardd.socket"
+        if sockets and LOST_SOCKET not in self.state.problems:
+            self._journal.say(Kind.SOCKET, Priority.WARNING, problem)
+        self._note_problem(LOST_SOCKET, problem if sockets else "")
 
     async def _keep_again(self) -> None:
         """Write what a full disk did not take: the hook judges by it when this process is away."""
@@ -357,6 +369,11 @@ class Daemon:
             self._watcher.refresh()
         if problems & {KEPT_ANSWER, KEPT_CONFIG}:
             await self._keep_config()
+        if KEPT_PREVIOUS in problems:
+            problem = await asyncio.to_thread(
+                kept, files.keep_previous, self._previous, self._state_directory
+            )
+            self._note_kept(KEPT_PREVIOUS, problem)
 
 
 def _at_once(act: Callable[..., object], *words: object) -> None:

@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from guardd import wire
@@ -87,6 +88,17 @@ class Listening:
 
     loop: asyncio.AbstractEventLoop
     listener: socket.socket
+    file: tuple[int, int] | None  # device and inode of the socket's file; None: it has none
+
+    @property
+    def path(self) -> str:
+        """Where callers look for it; "" for a socket without a file."""
+        name = self.listener.getsockname()
+        return name if isinstance(name, str) else ""
+
+    def can_be_found(self) -> bool:
+        """Whether the way to it is as it was: its file may have been removed, or replaced."""
+        return self.file == _file(self.path)
 
     def close(self) -> None:
         """Accept no more; who is connected stays."""
@@ -112,7 +124,8 @@ class Server:
         # asyncio's own server would make a task of each caller before it knows who that is
         listener.settimeout(0)
         listener.listen(BACKLOG)
-        listening = Listening(asyncio.get_running_loop(), listener)
+        file = _file(listener.getsockname())
+        listening = Listening(asyncio.get_running_loop(), listener, file)
         self._await_callers(listening)
         return listening
 
@@ -232,6 +245,17 @@ class Server:
         if method.is_privileged and peer.uid not in self._trusted:
             return wire.format_error(f"{wire.INTERFACE}.NotPermitted")
         return method.answer(call.parameters)
+
+
+def _file(name: object) -> tuple[int, int] | None:
+    """Give device and inode of the file *name*; None where there is none, or it names no file."""
+    if not isinstance(name, str) or not name:
+        return None
+    try:
+        state = Path(name).stat()
+    except (OSError, ValueError):
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _describe(call: Call) -> bytes:

@@ -401,6 +401,25 @@ def test_it_ends_when_it_is_told_to(number: signal.Signals, place: Place) -> Non
     assert "Traceback" not in place.output()
 
 
+def test_a_socket_that_is_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can ask any more: that is a problem to those who were there before, and a record."""
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    with place.running() as daemon, socket.socket(socket.AF_UNIX) as before:
+        before.connect(str(place.socket))
+        before.settimeout(SECONDS)
+
+        def lost() -> bool:
+            before.sendall(wire.format_call(f"{wire.INTERFACE}.GetStatus", {}))
+            return b"was removed: systemctl restart cpu-guardd.socket" in before.recv(65536)
+
+        until(lambda: daemon.status()["snapshot_taken"])
+        assert not lost()
+        place.socket.rename(place.folder / "moved")
+        until(lost)
+        (place.folder / "moved").rename(place.socket)
+        until(lambda: not lost())
+
+
 def test_a_socket_that_was_left_behind(place: Place) -> None:
     """By a daemon that was killed: it is replaced."""
     with socket.socket(socket.AF_UNIX) as left:

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     ADVICE = "b2975dd144e94bafa0ed0e237572259f"
     DISAGREEMENT = "13289cd68c7b40048e4eac0d6072d0af"
     UNASKED = "415fca22811843628b25cceb61bbffaf"
+    SOCKET = "aa690f13b19b4a908701dc3e57aaeffb"
     INTERNAL = "aa97db03b44045349fac5ccc84431282"
 
 
