@@ -283,6 +283,10 @@ def test_units_say_what_the_code_says() -> None:
     assert socket["ListenStream"] == wire.SOCKET_PATH
     assert f'"{wire.SOCKET_PATH}"' in HOOK.read_text()
     assert Path("/var/lib", service["StateDirectory"]) == files.STATE_DIRECTORY
+    # what a killed daemon leaves there the next one finds, and nobody else
+    assert "0700" == service["RuntimeDirectoryMode"]
+    assert "yes" == service["RuntimeDirectoryPreserve"]
+    assert f"/run/{service['RuntimeDirectory']}/{daemon.OWED}" in man_words("cpu-guardd.8")
     assert Path("/etc", service["ConfigurationDirectory"]) == files.CONFIG_DIRECTORY
     assert service["RestartPreventExitStatus"] == str(daemon.EX_CONFIG)
     assert service["ConfigurationDirectoryMode"] == service["StateDirectoryMode"] == "0755"
