@@ -29,27 +29,24 @@ def install_hook(root: Path = HOOKS, selinuxfs: Path | None = None) -> Path:
     """Put the hook where no other is, or bring ours up to date; give its path.
 
     Where SELinux is on, it goes to the name that is ours alone: labels go by names, and the one of
-    qemu may be anybody's. `selinuxfs` None: labels do not matter below *root*.
+    qemu may be anybody's. `selinuxfs` None: labels do not matter below *root*. Of two of ours, as
+    after a version that took the other for a stranger's, one is left.
 
     Raises GuardError where another's file stands in the way, nothing can be written, or libvirt
     would not be let run it.
     """
     main, drop_in = places(root)
     has_labels = selinuxfs is not None and selinux.is_on(selinuxfs)
-    if drop_in.is_ours or has_labels:
-        target = drop_in
-    elif main.state not in _TAKEN:
-        target = main
-    else:
-        target = drop_in
+    is_free = main.is_ours or (main.state is State.ABSENT and not drop_in.is_ours)
+    target, other = (main, drop_in) if is_free and not has_labels else (drop_in, main)
     if target.state in _TAKEN:
         raise GuardError(
             f"{target.path} is another program's", hint="move it aside; it is not overwritten"
         )
     try:
         _write(target.path, program(), selinuxfs)
-        if target is drop_in and main.is_ours:
-            main.path.unlink()  # of two of ours each would have every guest judged
+        if other.is_ours:
+            other.path.unlink()  # each of two would have every guest judged
     except OSError as exc:
         raise GuardError(f"cannot write {target.path}: {exc.strerror}") from exc
     return target.path

@@ -192,8 +192,8 @@ def test_one_of_two_is_enough(tmp_path: Path) -> None:
     put(tmp_path / MAIN, program())
     put(tmp_path / DROP_IN, OUTDATED)
 
-    assert tmp_path / DROP_IN == install_hook(tmp_path)
-    assert (State.ABSENT, State.CURRENT) == states(tmp_path)
+    assert tmp_path / MAIN == install_hook(tmp_path)
+    assert (State.CURRENT, State.ABSENT) == states(tmp_path)
 
 
 def test_both_ours(tmp_path: Path) -> None:
