@@ -59,7 +59,8 @@ def other_package(revision: str | None = None) -> Iterator[Path]:
 
 def install(host: Host, package: Path) -> None:
     """Install *package* with what Debian's installer does, and wait until the host is known."""
-    host.shell("rm -f /root/cpu-guardd_*.deb")
+    # a run that was cut short may have left the hook in its second place, where it would stay
+    host.shell(f"rm -f /root/cpu-guardd_*.deb {HOOK}.d/50-cpu-guardd")
     for unit in UNITS:
         host.write(f"/etc/systemd/system/{unit}.d/strict.conf", STRICT)
     host.run("systemctl", "daemon-reload")
