@@ -29,7 +29,6 @@ from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
 from guardd.judge.advice import advise
 from guardd.judge.finding import CheckRequest, Decision, Finding, Operation
-from guardd.xmldoc import read_xml
 
 
 @click.command()
@@ -117,8 +116,7 @@ def check(  # noqa: PLR0913 (its options)
 def _is_definition(text: str) -> bool:
     """Whether *text* is what a guest is started from; that of one which runs has an id."""
     try:
-        parse_domain(text)
-        return read_xml(text, what="domain").get("id") is None
+        return not parse_domain(text).runs
     except GuardError:
         return False
 
