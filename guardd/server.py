@@ -88,13 +88,8 @@ class Listening:
 
     loop: asyncio.AbstractEventLoop
     listener: socket.socket
-    file: tuple[int, int] | None  # device and inode of the socket's file; None: it has none
-
-    @property
-    def path(self) -> str:
-        """Where callers look for it; "" for a socket without a file."""
-        name = self.listener.getsockname()
-        return name if isinstance(name, str) else ""
+    path: str  # where callers look for it
+    file: tuple[int, int] | None  # device and inode of what was there; None: it is no file
 
     def can_be_found(self) -> bool:
         """Whether the way to it is as it was: its file may have been removed, or replaced."""
@@ -124,8 +119,8 @@ class Server:
         # asyncio's own server would make a task of each caller before it knows who that is
         listener.settimeout(0)
         listener.listen(BACKLOG)
-        file = _file(listener.getsockname())
-        listening = Listening(asyncio.get_running_loop(), listener, file)
+        path = str(listener.getsockname())
+        listening = Listening(asyncio.get_running_loop(), listener, path, _file(path))
         self._await_callers(listening)
         return listening
 
@@ -247,12 +242,9 @@ class Server:
         return method.answer(call.parameters)
 
 
-def _file(name: object) -> tuple[int, int] | None:
-    """Give device and inode of the file *name*; None where there is none, or it names no file."""
-    if not isinstance(name, str) or not name:
-        return None
+def _file(path: str) -> tuple[int, int] | None:
     try:
-        state = Path(name).stat()
+        state = Path(path).stat()
     except (OSError, ValueError):
         return None
     return state.st_dev, state.st_ino
