@@ -224,16 +224,21 @@ class Daemon:
             (KEPT_ANSWER, files.keep_on_unavailable, self.state.config.on_unavailable),
             (KEPT_CONFIG, files.keep_config, self._found),
         ):
-            problem = await asyncio.to_thread(kept, write, value, self._state_directory)
-            self._note_kept(what, problem)
+            await self._keep(what, write, value)
+
+    async def _keep(self, what: str, write: Callable[[Any, Path], None], value: object) -> None:
+        problem = await asyncio.to_thread(kept, write, value, self._state_directory)
+        self._note_kept(what, problem)
 
     def _note_kept(self, what: str, problem: str) -> None:
         """Take note of how writing *what* to disk went, "" for well; said once until it does."""
-        if not problem:
-            self.state.problems.pop(what, None)
-        elif self.state.problems.get(what) != problem:
-            self.state.problems[what] = problem
-            self._journal.say(Kind.SNAPSHOT, Priority.WARNING, f"{what} was not kept: {problem}")
+        self._note_and_say(what, problem, Kind.SNAPSHOT, f"{what} was not kept: {problem}")
+
+    def _note_and_say(self, key: str, problem: str, kind: Kind, message: str) -> None:
+        """Note *problem*, "" for none; *message* says it once, until it is over or another."""
+        if problem and self.state.problems.get(key) != problem:
+            self._journal.say(kind, Priority.WARNING, message)
+        self._note_problem(key, problem)
 
     def _tell_status(self) -> None:
         state = self.state
@@ -352,15 +357,13 @@ class Daemon:
                 self._watcher.look()
             await self._keep_again()
             self._recorder.settle()
-            self._note_lost([each.path for each in served if not each.can_be_found()])
+            self._note_lost(", ".join(each.path for each in served if not each.can_be_found()))
             await asyncio.sleep(period)
 
-    def _note_lost(self, sockets: Sequence[str]) -> None:
-        """Say once that no caller finds *sockets* any more; the hook judges by itself then."""
-        problem = f"{', '.join(sockets)} was removed: systemctl restart cpu-guardd.socket"
-        if sockets and LOST_SOCKET not in self.state.problems:
-            self._journal.say(Kind.SOCKET, Priority.WARNING, problem)
-        self._note_problem(LOST_SOCKET, problem if sockets else "")
+    def _note_lost(self, paths: str) -> None:
+        """Say once that no caller finds *paths* any more; the hook judges by itself then."""
+        problem = f"{paths} was removed: systemctl restart cpu-guardd.socket" if paths else ""
+        self._note_and_say(LOST_SOCKET, problem, Kind.SOCKET, problem)
 
     async def _keep_again(self) -> None:
         """Write what a full disk did not take: the hook judges by it when this process is away."""
@@ -370,10 +373,7 @@ class Daemon:
         if problems & {KEPT_ANSWER, KEPT_CONFIG}:
             await self._keep_config()
         if KEPT_PREVIOUS in problems:
-            problem = await asyncio.to_thread(
-                kept, files.keep_previous, self._previous, self._state_directory
-            )
-            self._note_kept(KEPT_PREVIOUS, problem)
+            await self._keep(KEPT_PREVIOUS, files.keep_previous, self._previous)
 
 
 def _at_once(act: Callable[..., object], *words: object) -> None:
