@@ -8,7 +8,6 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import libvirt
@@ -170,4 +169,4 @@ def host_model(connection: libvirt.virConnect) -> str:
     given = parse_domcaps(text).host_model
     if given is None:
         raise ValueError("libvirt has no host-model here")
-    return format_cpu(replace(given, mode=Mode.CUSTOM, check=Check.PARTIAL))
+    return format_cpu(given._replace(mode=Mode.CUSTOM, check=Check.PARTIAL))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -33,14 +32,13 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 Word = TypeVar("Word", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(NamedTuple):
     """What the administrator set; `on_unavailable` answers where nobody can judge at all.
 
     `pvr` tells what makes two PowerPC processors the same, for `guardd.cpu.match_pvr`.
     """
 
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = Policy()
     on_unavailable: Answer = Answer.ALLOW
     pvr: PVRMatch = PVRMatch.FAMILY
 

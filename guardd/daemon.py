@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ class Daemon:
         start = time.perf_counter_ns()
         asked = wire.request_from(parameters)
         arrives = self._asked.note(asked.domain, asked.operation)
-        request = replace(asked, arrives=arrives)
+        request = asked._replace(arrives=arrives)
         verdict = self._judge(request)
         elapsed_usec = (time.perf_counter_ns() - start) // 1000
         if verdict.refused:
@@ -107,7 +106,7 @@ class Daemon:
         if verdict.unseen is not None:
             self._watcher.learn(verdict.unseen)
         # without its XML: thousands may wait
-        self._watcher.judged(replace(request, xml=""), verdict)
+        self._watcher.judged(request._replace(xml=""), verdict)
 
     def missed(self, parameters: Mapping[str, Any]) -> None:
         """Take note of a Check whose caller has left: its hook has judged by itself."""
@@ -143,7 +142,7 @@ class Daemon:
         self.state.snapshot, self.state.cpu_map = snapshot, cpu_map
         self._put_in_force()
         self._tell_status()
-        if before is not None and replace(before, taken=snapshot.taken) == snapshot:
+        if before is not None and before._replace(taken=snapshot.taken) == snapshot:
             return
         known = ", ".join(sorted({f"{h.virt_type} {h.arch}" for h in snapshot.hypervisors}))
         self._journal.say(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 
 from guardd import files, render, wire
 from guardd.config import Config, parse_config
@@ -66,7 +65,7 @@ def judged(request: CheckRequest) -> int:
     if config.pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     verdict = judge(request, snapshot, config.policy, cpu_map)
-    verdict = replace(verdict, source=f"no daemon; {verdict.source}")
+    verdict = verdict._replace(source=f"no daemon; {verdict.source}")
     if verdict.refused:
         say(render.hook_line(verdict))
     # a journal that does not read must not hold up the answer, nor lose it

@@ -7,7 +7,6 @@ import json
 import os
 import stat
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from guardd.config import Config, parse_config
@@ -71,8 +70,8 @@ def read_config(directory: Path = CONFIG_DIRECTORY) -> tuple[Config, ConfigFiles
     """
     found = config_files(directory)
     config = parse_config(found)
-    policy = replace(config.policy, pool=pool_hosts(directory))
-    return replace(config, policy=policy), found
+    policy = config.policy._replace(pool=pool_hosts(directory))
+    return config._replace(policy=policy), found
 
 
 def keep_config(found: ConfigFiles, directory: Path = STATE_DIRECTORY) -> None:

@@ -1,6 +1,5 @@
 """The recordings below tests/data by name; tests/data/README.md says where each is from."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,7 +55,7 @@ def recorded_host(name: str) -> HostSnapshot:
         )
         for support in supported.guests
     }
-    return replace(snapshot, machines=MappingProxyType(machines))
+    return snapshot._replace(machines=MappingProxyType(machines))
 
 
 def without(snapshot: HostSnapshot, *names: str) -> HostSnapshot:
@@ -68,9 +67,9 @@ def without(snapshot: HostSnapshot, *names: str) -> HostSnapshot:
         own = cpu.features(small_map(), snapshot.arch, CPUDef(model=host.model))
         model = "Nehalem" if own & set(names) else host.model
         listed = dict.fromkeys(sorted(has.difference(names)))
-        host = replace(host, model=model, features=MappingProxyType(listed))
+        host = host._replace(model=model, features=MappingProxyType(listed))
     hypervisors = tuple(_poorer(each, frozenset(names)) for each in snapshot.hypervisors)
-    return replace(snapshot, host_cpu=host, hypervisors=hypervisors)
+    return snapshot._replace(host_cpu=host, hypervisors=hypervisors)
 
 
 def _poorer(hypervisor: Hypervisor, names: frozenset[str]) -> Hypervisor:
@@ -82,5 +81,5 @@ def _poorer(hypervisor: Hypervisor, names: frozenset[str]) -> Hypervisor:
     if known is None:
         return hypervisor
     off = dict.fromkeys(sorted(names), FeaturePolicy.DISABLE)
-    host_model = replace(known, features=MappingProxyType({**known.features, **off}))
-    return replace(hypervisor, host_model=host_model, models=MappingProxyType(models))
+    host_model = known._replace(features=MappingProxyType({**known.features, **off}))
+    return hypervisor._replace(host_model=host_model, models=MappingProxyType(models))

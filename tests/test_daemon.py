@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def known(place: Place, cpu_map: CPUMap) -> Place:
     assert cpu_map.parts
     snapshot = recorded_host("epyc-libvirt9")
     emulators = (hypervisor.emulator for hypervisor in snapshot.hypervisors)
-    files.keep_snapshot(replace(snapshot, fingerprint=read_fingerprint(emulators)), place.state)
+    files.keep_snapshot(snapshot._replace(fingerprint=read_fingerprint(emulators)), place.state)
     return place
 
 
@@ -314,7 +314,7 @@ def test_a_pool_and_a_mistake_in_it(known: Place) -> None:
     """Read with the configuration; a file that cannot be read keeps what was in force."""
     pool = known.config.parent / files.POOL
     pool.mkdir()
-    lost = replace(recorded_host("haswell"), hostname="far", hypervisors=())
+    lost = recorded_host("haswell")._replace(hostname="far", hypervisors=())
     (pool / "far.json").write_text(snapshot_to_json(lost))
     with known.running(NOBODY_THERE) as daemon:
         refused = daemon.check(domain(GOOD))

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ def present_host() -> HostSnapshot:
     """Give a recorded host whose emulators are as they are on this one."""
     snapshot = recorded_host("haswell")
     emulators = (hypervisor.emulator for hypervisor in snapshot.hypervisors)
-    return replace(snapshot, fingerprint=read_fingerprint(emulators))
+    return snapshot._replace(fingerprint=read_fingerprint(emulators))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ def test_snapshot_kept_and_read(tmp_path: Path) -> None:
     """The next run finds what this one knew."""
     files.keep_snapshot(HASWELL, tmp_path)
 
-    assert replace(HASWELL, origin=Origin.KEPT) == files.kept_snapshot(tmp_path)
+    assert HASWELL._replace(origin=Origin.KEPT) == files.kept_snapshot(tmp_path)
 
 
 def test_no_snapshot(tmp_path: Path) -> None:
@@ -89,7 +88,7 @@ def test_the_host_as_it_was(tmp_path: Path) -> None:
     """Beside the one in force, neither in the other's place."""
     assert files.kept_previous(tmp_path) is None
 
-    files.keep_previous(replace(HASWELL, hostname="before"), tmp_path)
+    files.keep_previous(HASWELL._replace(hostname="before"), tmp_path)
     files.keep_snapshot(HASWELL, tmp_path)
 
     kept = files.kept_previous(tmp_path), files.read_snapshot(tmp_path / files.SNAPSHOT)
@@ -149,7 +148,7 @@ def test_written_in_one_piece(tmp_path: Path) -> None:
     """Whoever has the old file open still reads the old one, whole."""
     files.keep_snapshot(HASWELL, tmp_path)
     with (tmp_path / files.SNAPSHOT).open("rb") as reader:
-        files.keep_snapshot(replace(HASWELL, hostname="other"), tmp_path)
+        files.keep_snapshot(HASWELL._replace(hostname="other"), tmp_path)
         old = reader.read()
 
     assert b'"hostname": "haswell"' in old

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -215,8 +214,8 @@ def test_configuration_shows_the_defaults() -> None:
 
     assert config.policy.guests
     assert config.policy.ceilings
-    without_examples = replace(config.policy, guests=MappingProxyType({}), ceilings=())
-    assert replace(config, policy=without_examples) == Config()
+    without_examples = config.policy._replace(guests=MappingProxyType({}), ceilings=())
+    assert config._replace(policy=without_examples) == Config()
 
 
 def test_examples_of_the_man_page_parse() -> None:

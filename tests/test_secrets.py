@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,7 +134,7 @@ def test_what_the_command_says(words: list[str], tmp_path: Path) -> None:
     state, file = tmp_path / "state", tmp_path / "web1.xml"
     state.mkdir()
     emulators = [hypervisor.emulator for hypervisor in HOST.hypervisors]
-    files.keep_snapshot(replace(HOST, fingerprint=read_fingerprint(emulators)), state)
+    files.keep_snapshot(HOST._replace(fingerprint=read_fingerprint(emulators)), state)
     stumbling = DOMAIN.replace("'Canary23'", "'a'Canary23='b' Canary23='c'")
     for xml, status in ((DOMAIN.replace(" id='1'", ""), 1), (stumbling, 3)):
         file.write_text(xml)

@@ -6,7 +6,6 @@ Pure but for the map: `load_map` is given a function that reads its files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -83,14 +82,15 @@ DRIVERS: tuple[Driver[Any, Any], ...] = (
 _OPEN_MODES = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class CPUMap:
     """Each driver's part of the CPU map by the driver's name, or why it could not be read.
 
     One is equal to itself only: maps are large, and each is loaded once.
     """
 
-    parts: Mapping[str, object]
+    def __init__(self, parts: Mapping[str, object]) -> None:
+        """Hold *parts*."""
+        self.parts = parts
 
     def part(self, driver: Driver[Any, Any]) -> Any:  # noqa: ANN401 (each driver has its own)
         """Give what *driver* loaded; raises the BrokenMap of that load, each time anew."""
@@ -123,8 +123,8 @@ def match_pvr(cpu_map: CPUMap, pvr: PVRMatch) -> CPUMap:
     part = cpu_map.parts[ppc64.DRIVER.name]
     if isinstance(part, BrokenMap):
         return cpu_map
-    exact = replace(cpu_map.part(ppc64.DRIVER), pvr=PVRMatch(pvr))
-    return CPUMap({**cpu_map.parts, ppc64.DRIVER.name: exact})
+    by_pvr = cpu_map.part(ppc64.DRIVER).with_pvr(PVRMatch(pvr))
+    return CPUMap({**cpu_map.parts, ppc64.DRIVER.name: by_pvr})
 
 
 def driver_for(arch: Arch) -> Driver[Any, Any]:
@@ -353,7 +353,7 @@ def expand(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> CPUDef:
     if driver.expand is not None:
         cpu = driver.expand(cpu_map.part(driver), cpu)
     in_order = sorted(cpu.features.items(), key=lambda feature: feature[0].encode())
-    return replace(cpu, features=MappingProxyType(dict(in_order)))
+    return cpu._replace(features=MappingProxyType(dict(in_order)))
 
 
 def copy_migratable(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> CPUDef:
@@ -363,7 +363,7 @@ def copy_migratable(cpu_map: CPUMap, arch: Arch, cpu: CPUDef) -> CPUDef:
     """
     blocking = non_migratable(cpu_map, arch)
     kept = {name: policy for name, policy in cpu.features.items() if name not in blocking}
-    return replace(cpu, features=MappingProxyType(kept))
+    return cpu._replace(features=MappingProxyType(kept))
 
 
 def has_feature(cpu_map: CPUMap, arch: Arch, cpu: CPUDef, feature: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -158,8 +157,7 @@ class MaxPhysAddr(NamedTuple):
 NO_FEATURES: Mapping[str, FeaturePolicy | None] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CPUDef:
+class CPUDef(NamedTuple):
     """What a <cpu> element says (spec cpu-x86, 3.1); None: the document did not say.
 
     `features` keeps the order of the document. A feature of a host CPU has no policy (None).
@@ -183,7 +181,7 @@ class CPUDef:
     topology: Topology | None = None
     cache: Cache | None = None
     maxphysaddr: MaxPhysAddr | None = None
-    features: Mapping[str, FeaturePolicy | None] = field(default_factory=lambda: NO_FEATURES)
+    features: Mapping[str, FeaturePolicy | None] = NO_FEATURES
 
     def __hash__(self) -> int:
         """Hash what tells definitions apart in practice; `features`, a mapping, has no hash."""

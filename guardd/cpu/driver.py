@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
@@ -118,8 +117,7 @@ def copy_model(guest: CPUDef, host: CPUDef) -> CPUDef:
     A feature without policy, a host's, becomes required (spec cpu-x86, section 6.13).
     """
     features = {name: policy or FeaturePolicy.REQUIRE for name, policy in host.features.items()}
-    return replace(
-        guest,
+    return guest._replace(
         model=host.model,
         vendor=host.vendor,
         vendor_id=host.vendor_id,

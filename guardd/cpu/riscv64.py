@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Driver, copy_model
 from guardd.errors import UnknownHost
@@ -23,7 +21,7 @@ def update(_map: None, guest: CPUDef, host: CPUDef | None, _removed: FeaturePoli
         return guest
     if host is None:
         raise UnknownHost("unknown host CPU model")
-    return replace(copy_model(guest, host), mode=Mode.CUSTOM, match=Match.EXACT)
+    return copy_model(guest, host)._replace(mode=Mode.CUSTOM, match=Match.EXACT)
 
 
 DRIVER: Driver[None, None] = Driver(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Match, Mode
@@ -29,8 +28,7 @@ def update(_map: None, guest: CPUDef, host: CPUDef | None, _removed: FeaturePoli
     if host is None:
         raise UnknownHost("unknown host CPU model")
     updated = copy_model(guest, host)
-    return replace(
-        updated,
+    return updated._replace(
         mode=Mode.CUSTOM,
         match=Match.EXACT,
         features=MappingProxyType({**updated.features, **guest.features}),

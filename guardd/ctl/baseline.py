@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 import click
@@ -214,14 +213,14 @@ def _tailored(arch: Arch, result: CPUDef, found: Sequence[FoundCPU], limits: Lim
     """Do to a baseline what libvirt's QEMU driver does to it (spec cpu-x86, 6.2, wrappers)."""
     if cpu.has_features(arch):
         kept = {n: p for n, p in result.features.items() if n not in IGNORED_BY_LIBVIRT}
-        result = replace(result, features=MappingProxyType(kept))
+        result = result._replace(features=MappingProxyType(kept))
     if limits.models is not None:
-        result = replace(result, fallback=Fallback.FORBID)
+        result = result._replace(fallback=Fallback.FORBID)
     addresses = [each.cpu.maxphysaddr for each in found]
     limits_given = [a.limit for a in addresses if a is not None and a.limit is not None]
     if len(limits_given) == len(found):
         address = MaxPhysAddr(mode=PhysAddrMode.PASSTHROUGH, limit=min(limits_given))
-        result = replace(result, maxphysaddr=address)
+        result = result._replace(maxphysaddr=address)
     return result
 
 

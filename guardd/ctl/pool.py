@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def _host_model(snapshot: HostSnapshot) -> CPUDef | None:
     for hypervisor in snapshot.hypervisors:
         is_native = hypervisor.virt_type == KVM and hypervisor.arch == snapshot.arch
         if is_native and hypervisor.host_model is not None:
-            return replace(hypervisor.host_model, arch=None)
+            return hypervisor.host_model._replace(arch=None)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def _verdict(
     if isinstance(outcome, Verdict):
         return Asked.GUARD, outcome
     verdict = _judge(requests, outcome, cpu_map)
-    return Asked.LIBVIRT, replace(verdict, source=f"no guard asked; {verdict.source}")
+    return Asked.LIBVIRT, verdict._replace(source=f"no guard asked; {verdict.source}")
 
 
 def read_snapshot(path: Path) -> HostSnapshot:

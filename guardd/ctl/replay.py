@@ -8,7 +8,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -126,7 +126,7 @@ def replay(  # noqa: PLR0913, PLR0917 (its options)
 def _policy(config: Path, mode: str | None, rules: Mapping[Code, Enforcement]) -> Policy:
     policy = files.read_config(config)[0].policy
     bound = policy.mode if mode is None else Enforcement(mode)
-    return replace(policy, mode=bound, rules=MappingProxyType({**policy.rules, **rules}))
+    return policy._replace(mode=bound, rules=MappingProxyType({**policy.rules, **rules}))
 
 
 def _changed(

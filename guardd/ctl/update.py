@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -95,11 +95,11 @@ def _started(
     if guest.mode in _UPDATED:
         guest = cpu.update(cpu_map, arch, guest, cpu.copy_migratable(cpu_map, arch, host))
         guest = cpu.translate(cpu_map, arch, guest, models)
-        guest = replace(guest, fallback=Fallback.FORBID)
+        guest = guest._replace(fallback=Fallback.FORBID)
     if not cpu.has_features(arch):
         return guest
     kept = {n: p for n, p in guest.features.items() if n not in IGNORED_BY_LIBVIRT}
-    return replace(guest, features=MappingProxyType(kept))
+    return guest._replace(features=MappingProxyType(kept))
 
 
 def _host_in(cpu_map: CPUMap, path: Path) -> _Host:

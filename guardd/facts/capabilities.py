@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
@@ -55,7 +54,7 @@ def parse_capabilities(text: str | bytes) -> Capabilities:
 
 def host_cpu_from_element(cpu: Element) -> CPUDef:
     """Read a host's <cpu>; it gets mode custom, as libvirt's own decoded host has it."""
-    return replace(cpu_from_element(cpu, CPUType.HOST), mode=Mode.CUSTOM)
+    return cpu_from_element(cpu, CPUType.HOST)._replace(mode=Mode.CUSTOM)
 
 
 def _guest(element: Element) -> list[GuestSupport]:

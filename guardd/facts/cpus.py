@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
 from guardd.cpu.xml import cpu_from_element
@@ -70,7 +70,7 @@ def _elements(document: Element) -> Iterator[tuple[Element, Arch | None]]:
 
 def _cpu(element: Element) -> CPUDef:
     cpu = cpu_from_element(element)
-    return replace(cpu, mode=Mode.CUSTOM) if cpu.type is CPUType.HOST else cpu
+    return cpu._replace(mode=Mode.CUSTOM) if cpu.type is CPUType.HOST else cpu
 
 
 def _arch(element: Element | None) -> Arch | None:

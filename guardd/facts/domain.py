@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from guardd.cpu.attributes import ULLONG_MAX, parse_unsigned
@@ -35,8 +34,7 @@ _READ = (
 _DEVICES = Unread(b"devices", kept=b"emulator", sought=NAMESPACE.encode())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
+class Guest(NamedTuple):
     """What a verdict needs of a domain; `machine` and `emulator` may be missing in a file.
 
     `virt_type` is libvirt's domain/@type ("kvm", "qemu"). `cpu` is None without <cpu>.

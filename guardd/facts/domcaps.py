@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -38,8 +37,7 @@ class HypervisorKey(NamedTuple):
     emulator: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hypervisor:
+class Hypervisor(NamedTuple):
     """What guests of one virt type, arch, machine and emulator can be given.
 
     `host_model` is the CPU that mode host-model stands for, as a guest definition: all features
@@ -53,7 +51,7 @@ class Hypervisor:
     emulator: str
     modes: frozenset[Mode] = frozenset()
     host_model: CPUDef | None = None
-    models: Mapping[str, ModelSupport] = field(default_factory=lambda: MappingProxyType({}))
+    models: Mapping[str, ModelSupport] = MappingProxyType({})
 
     def __hash__(self) -> int:
         """Hash its name; the rest has mappings, which have no hash."""

@@ -133,11 +133,10 @@ def fitted(snapshot: HostSnapshot, cpu_map: CPUMap) -> tuple[HostSnapshot, froze
         unknown.update(known.features.keys() - fitting.features.keys())
         return fitting
 
-    fitting = replace(
-        snapshot,
+    fitting = snapshot._replace(
         host_cpu=fit(snapshot.arch, snapshot.host_cpu),
         hypervisors=tuple(
-            replace(each, host_model=fit(each.arch, each.host_model))
+            each._replace(host_model=fit(each.arch, each.host_model))
             for each in snapshot.hypervisors
         ),
     )

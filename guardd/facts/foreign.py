@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
@@ -27,11 +26,10 @@ def in_our_words(cpu_map: CPUMap, snapshot: HostSnapshot, virt_type: str) -> Hos
         host_cpu = _known(cpu_map, snapshot.arch, snapshot.host_cpu)
     except UnknownModel:
         host_cpu = None
-    return replace(
-        snapshot,
+    return snapshot._replace(
         host_cpu=host_cpu,
         hypervisors=tuple(
-            replace(each, host_model=_known(cpu_map, each.arch, each.host_model))
+            each._replace(host_model=_known(cpu_map, each.arch, each.host_model))
             for each in hypervisors
         ),
     )
@@ -47,7 +45,7 @@ def _known(cpu_map: CPUMap, arch: Arch, given: CPUDef | None) -> CPUDef | None:
         if model not in known:
             problem = f"the CPU map of this host's libvirt does not know CPU model {given.model}"
             raise UnknownModel(problem, hint=_HINT)
-    return known_features(cpu_map, arch, replace(given, model=model))
+    return known_features(cpu_map, arch, given._replace(model=model))
 
 
 def known_features(cpu_map: CPUMap, arch: Arch, given: CPUDef) -> CPUDef:
@@ -57,4 +55,4 @@ def known_features(cpu_map: CPUMap, arch: Arch, given: CPUDef) -> CPUDef:
     """
     unknown = cpu.unknown_features(cpu_map, arch, given.features)
     kept = {name: policy for name, policy in given.features.items() if name not in unknown}
-    return replace(given, features=MappingProxyType(kept))
+    return given._replace(features=MappingProxyType(kept))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from guardd.cpu.arm.host import ArmHost
 from guardd.cpu.arm.midr import MIDR
@@ -30,8 +29,7 @@ class Origin(StrEnum):
     STALE = "stale"  # kept, and the host has changed since
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostSnapshot:
+class HostSnapshot(NamedTuple):
     """What libvirt said of this host and its hypervisors, and when.
 
     `taken` is a UTC time in ISO 8601. `machines` maps, by arch, each machine alias to its
@@ -43,14 +41,14 @@ class HostSnapshot:
 
     hostname: str
     taken: str
-    origin: Origin = Origin.LIBVIRT
     libvirt: str
-    qemu: str = ""
     arch: Arch
     host_cpu: CPUDef | None
+    origin: Origin = Origin.LIBVIRT
+    qemu: str = ""
     hypervisors: tuple[Hypervisor, ...] = ()
-    machines: Mapping[Arch, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
-    fingerprint: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    machines: Mapping[Arch, Mapping[str, str]] = MappingProxyType({})
+    fingerprint: Mapping[str, str] = MappingProxyType({})
     arm: ArmHost | None = None
 
     def __hash__(self) -> int:
@@ -197,7 +195,7 @@ def _list(value: object) -> list[Any]:
 def with_hypervisor(snapshot: HostSnapshot, hypervisor: Hypervisor) -> HostSnapshot:
     """Give *snapshot* with *hypervisor* in the place of what was known of the same guests."""
     others = tuple(known for known in snapshot.hypervisors if known.key != hypervisor.key)
-    return replace(snapshot, hypervisors=(*others, hypervisor))
+    return snapshot._replace(hypervisors=(*others, hypervisor))
 
 
 def with_revision(snapshot: HostSnapshot, revision: str | None) -> HostSnapshot:
@@ -208,16 +206,16 @@ def with_revision(snapshot: HostSnapshot, revision: str | None) -> HostSnapshot:
     host = snapshot.host_cpu
     if revision is None or host is None or not revision.startswith(host.model or "?"):
         return snapshot
-    return replace(snapshot, host_cpu=replace(host, model=revision))
+    return snapshot._replace(host_cpu=host._replace(model=revision))
 
 
 def with_present(snapshot: HostSnapshot, present: Mapping[str, str]) -> HostSnapshot:
     """Give a kept *snapshot*, marked STALE where the *present* fingerprint is another."""
     if snapshot.fingerprint == present:
         return snapshot
-    return replace(snapshot, origin=Origin.STALE)
+    return snapshot._replace(origin=Origin.STALE)
 
 
 def has_changed(before: HostSnapshot, now: HostSnapshot) -> bool:
     """Whether *now* says anything else of the host than *before*, be it only its fingerprint."""
-    return replace(before, taken=now.taken, origin=now.origin) != now
+    return before._replace(taken=now.taken, origin=now.origin) != now

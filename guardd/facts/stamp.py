@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, Signature
 from guardd.errors import BadStamp, GuardError
@@ -27,8 +27,7 @@ MAX_FEATURES = 4096
 MAX_LENGTH = 256  # of one attribute but the features
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What a guest has seen since it booted; "" and None: not known.
 
     `uuid` is the guest's, in lower case, so that a copy in another guest is noticed. `taken` is a
@@ -53,7 +52,7 @@ class Stamp:
     tsc: int | None = None
     page_size: int | None = None
     cores: frozenset[int] = frozenset()
-    versions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    versions: Mapping[str, str] = MappingProxyType({})
 
 
 def format_stamp(stamp: Stamp) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from guardd.cpu import CPUMap
@@ -136,7 +135,7 @@ def _judge_guest(
     )
     stamp, doubts = heed_stamp(case)
     if stamp is not None:
-        case = with_stamped_cpu(replace(case, stamp=stamp))
+        case = with_stamped_cpu(case._replace(stamp=stamp))
     of_definition, is_judged = _judge_definition(case)
     of_history = [*doubts]
     if is_judged:

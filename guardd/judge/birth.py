@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
@@ -65,8 +64,7 @@ def arrival_record(guest: Guest, record: Stamp) -> Stamp:
     microcode and the rest of where it booted are not known, and so not said; `host` and `taken` are
     those of its first stamp.
     """
-    return replace(
-        record,
+    return record._replace(
         vendor="",
         signature=None,
         phys_bits=None if guest.cpu is None else phys_bits(guest.cpu, None),
@@ -108,7 +106,7 @@ def _hidden(
         return frozenset()
     dropped = dict.fromkeys(reference.gives - seen, FeaturePolicy.DISABLE)
     features = MappingProxyType({**known.features, **dropped})
-    return cpu.hidden_features(cpu_map, guest.arch, replace(known, features=features))
+    return cpu.hidden_features(cpu_map, guest.arch, known._replace(features=features))
 
 
 def phys_bits(asked: CPUDef, host: CPUDef | None) -> int | None:

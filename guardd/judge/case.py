@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from guardd import cpu
 from guardd.cpu import CPUMap
@@ -17,8 +17,7 @@ from guardd.judge.reference import KVM, Reference
 from guardd.judge.stage import Stage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(NamedTuple):
     """A guest whose CPU `asked` stands for `stage`, on a host that gives what `reference` says.
 
     `operation` and `arrives` are the request's. `stamp` is the guest's, if it can be relied on.

@@ -7,7 +7,6 @@ comparison. What libvirt does not look at (check='none') is at most `silent-down
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -143,7 +142,7 @@ def _judge_written(case: Case) -> list[Finding]:
         found = _findings(case, _compare(case))
         if check_in_effect(case.guest, case.asked) is not Check.NONE:
             return found
-        return [f if f.code.is_doubt else replace(f, code=Code.SILENT_DOWNGRADE) for f in found]
+        return [f if f.code.is_doubt else f._replace(code=Code.SILENT_DOWNGRADE) for f in found]
     if _is_unknown(case):
         return _findings(case, Comparison(CompareResult.UNCHECKED))
     if check_in_effect(case.guest, case.asked) is not Check.NONE:
@@ -168,7 +167,7 @@ def compare_with_hypervisor(case: Case) -> Comparison:
     Raises what `cpu.compare` raises.
     """
     reported = case.reference.hypervisor.host_model
-    case = replace(case, reference=replace(case.reference, accepted=reported))
+    case = case._replace(reference=case.reference._replace(accepted=reported))
     if _is_usable_as_is(case):
         return Comparison(CompareResult.SUPERSET)
     return _compare(case)
@@ -234,7 +233,7 @@ def _wanted(asked: CPUDef) -> CPUDef:
         for name, policy in asked.features.items()
         if policy is not FeaturePolicy.FORBID and name not in IGNORED_BY_LIBVIRT
     }
-    return replace(asked, vendor=None, match=Match.EXACT, features=MappingProxyType(features))
+    return asked._replace(vendor=None, match=Match.EXACT, features=MappingProxyType(features))
 
 
 def _downgrade(case: Case, missing: Iterable[str]) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -77,7 +77,7 @@ def judge_all(
     Never raises a GuardError: what cannot be judged is a doubt.
     """
     # an outdated snapshot refuses nobody; here it is not what it is held for
-    before, now = (replace(each, origin=Origin.LIBVIRT) for each in (before, now))
+    before, now = (each._replace(origin=Origin.LIBVIRT) for each in (before, now))
     for state in states:
         guest = _guest_in_force(state, before, cpu_map)
         yield Judged(
@@ -140,7 +140,7 @@ def _guest_in_force(state: GuestState, before: HostSnapshot, cpu_map: CPUMap) ->
     if state.standing is Standing.DEFINED:
         return guest
     try:
-        return replace(guest, cpu=_in_force(guest, before, cpu_map))
+        return guest._replace(cpu=_in_force(guest, before, cpu_map))
     except GuardError:
         return guest
 
@@ -165,7 +165,7 @@ def _by_stamp(guest: Guest, asked: CPUDef, cpu_map: CPUMap) -> CPUDef | None:
         or cpu.unknown_features(cpu_map, guest.arch, stamp.features)
     ):
         return None
-    return _full(guest, replace(asked, model=stamp.model), stamp.features, cpu_map)
+    return _full(guest, asked._replace(model=stamp.model), stamp.features, cpu_map)
 
 
 def _by_host(guest: Guest, asked: CPUDef, before: HostSnapshot, cpu_map: CPUMap) -> CPUDef | None:
@@ -180,7 +180,7 @@ def _by_host(guest: Guest, asked: CPUDef, before: HostSnapshot, cpu_map: CPUMap)
     reference = build_reference(cpu_map, before, found[0], exact=found[1])
     if asked.mode is Mode.HOST_MODEL:
         model = found[0].host_model
-        asked = replace(model, features=MappingProxyType({**model.features, **asked.features}))
+        asked = model._replace(features=MappingProxyType({**model.features, **asked.features}))
     if asked.model is None:
         return None
     wanted = cpu.features(cpu_map, guest.arch, asked)
@@ -196,8 +196,7 @@ def _full(guest: Guest, asked: CPUDef, features: frozenset[str], cpu_map: CPUMap
     own = cpu.features(cpu_map, guest.arch, CPUDef(model=asked.model))
     policies = dict.fromkeys(sorted(features), FeaturePolicy.REQUIRE)
     policies |= dict.fromkeys(sorted(own - features), FeaturePolicy.DISABLE)
-    return replace(
-        asked,
+    return asked._replace(
         mode=Mode.CUSTOM,
         match=Match.EXACT,
         check=Check.FULL,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from guardd.facts.domain import Guest
 from guardd.facts.domcaps import HypervisorKey
@@ -101,8 +101,7 @@ _DOUBTS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One reason: its code, what it is about (a feature, model, ...), a sentence, a way out.
 
     `mode` is what policy makes of it, at most what it was before; a rule leaves it at ENFORCE.
@@ -115,8 +114,7 @@ class Finding:
     mode: Enforcement = Enforcement.ENFORCE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRequest:
+class CheckRequest(NamedTuple):
     """What the hook was called with: guest name, operation, and the domain XML from stdin.
 
     `arrives`: whether this `prepare` belongs to a `migrate` or `restore`, or is a start from
@@ -129,8 +127,7 @@ class CheckRequest:
     arrives: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The answer to a CheckRequest.
 
     `refused`: the hook must fail. `would_refuse`: it must not, because of a mode that is less than
@@ -143,10 +140,10 @@ class Verdict:
     """
 
     domain: str
-    uuid: str = ""
     operation: Operation
     decision: Decision
     refused: bool
+    uuid: str = ""
     would_refuse: bool = False
     leniency: str = ""
     findings: tuple[Finding, ...] = ()
@@ -154,4 +151,4 @@ class Verdict:
     host_cpu: str = ""
     source: str = ""
     unseen: HypervisorKey | None = None
-    guest: Guest | None = field(default=None, compare=False, repr=False)
+    guest: Guest | None = None

@@ -7,7 +7,7 @@ is proposed is never more than what was complained of; then the guest is judged 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from guardd import cpu
@@ -108,7 +108,7 @@ def _ways(
 def _settle(guest: Guest, draft: _Draft, judges: Judges) -> _Draft | None:
     """Answer findings with edits until there are none; None where one has no answer."""
     for _ in range(MAX_ROUNDS):
-        changed = replace(guest, cpu=draft.cpu)
+        changed = guest._replace(cpu=draft.cpu)
         refusing = [verdict for verdict in judges(changed) if verdict.refused]
         if not refusing:
             return draft
@@ -134,15 +134,15 @@ def _answer(draft: _Draft, finding: Finding, arch: Arch) -> _Draft:
             return _with_policy(draft, name, FeaturePolicy.DISABLE, step)
         case Code.UNKNOWN_FEATURE if name in asked.features:
             kept = {n: policy for n, policy in asked.features.items() if n != name}
-            changed = replace(asked, features=MappingProxyType(kept))
+            changed = asked._replace(features=MappingProxyType(kept))
             return draft.then(changed, f"name {name} no more")
         case Code.EXTRA_FEATURE if asked.match is Match.STRICT:
-            return draft.then(replace(asked, match=Match.EXACT), "match='exact' for 'strict'")
+            return draft.then(asked._replace(match=Match.EXACT), "match='exact' for 'strict'")
         case Code.VENDOR_MISMATCH if asked.vendor is not None:
-            return draft.then(replace(asked, vendor=None), f"remove <vendor> {asked.vendor}")
+            return draft.then(asked._replace(vendor=None), f"remove <vendor> {asked.vendor}")
         case Code.PHYS_BITS if name.isascii() and name.isdigit():
             width = MaxPhysAddr(mode=PhysAddrMode.EMULATE, bits=int(name))
-            return draft.then(replace(asked, maxphysaddr=width), f"{name} physical address bits")
+            return draft.then(asked._replace(maxphysaddr=width), f"{name} physical address bits")
         case _:
             return draft
 
@@ -152,7 +152,7 @@ def _with_policy(draft: _Draft, name: str, policy: FeaturePolicy, step: str) -> 
     if asked is None or asked.features.get(name) is policy:
         return draft
     features: Mapping[str, FeaturePolicy | None] = {**asked.features, name: policy}
-    return draft.then(replace(asked, features=MappingProxyType(features)), step)
+    return draft.then(asked._replace(features=MappingProxyType(features)), step)
 
 
 def _with_other_models(
@@ -164,7 +164,7 @@ def _with_other_models(
         return
     if asked.mode is Mode.HOST_PASSTHROUGH:
         step = "mode='maximum' for 'host-passthrough'"
-        yield _Draft(replace(asked, mode=Mode.MAXIMUM), (step,))
+        yield _Draft(asked._replace(mode=Mode.MAXIMUM), (step,))
     if guest.arch in ppc64.DRIVER.archs:
         yield from _with_compat_modes(asked)
     for model in _nearest(guest.arch, cpu_map, models, wanted, asked):
@@ -208,8 +208,7 @@ def _of_model(asked: CPUDef, model: str, cpu_map: CPUMap, arch: Arch) -> CPUDef:
         if (name in has) is (policy in off) or policy is FeaturePolicy.FORBID
     }
     mode_of_its_own = asked.mode is Mode.CUSTOM
-    return replace(
-        asked,
+    return asked._replace(
         mode=Mode.CUSTOM,
         model=model,
         vendor=None,

@@ -6,7 +6,6 @@ vendors only where the definition has one.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
@@ -145,7 +144,7 @@ def _judge_arm(case: Case, stamp: Stamp) -> list[Finding]:
         registers=MappingProxyType({}),  # not in a stamp: `features` is what they come to
         page_size=stamp.page_size,
     )
-    host = replace(host, registers=MappingProxyType({}))
+    host = host._replace(registers=MappingProxyType({}))
     comparison = compare_hosts(host, origin)
     if comparison.result is CompareResult.INCOMPATIBLE:
         return _arm_findings(comparison, stamp)

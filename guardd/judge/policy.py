@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -42,8 +41,7 @@ class Ceiling(NamedTuple):
     cpu: CPUDef
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(NamedTuple):
     """`mode` bounds every rule of the host; `guests`, by name or UUID, replaces it for one guest.
 
     A UUID is in lower case there.
@@ -55,8 +53,8 @@ class Policy:
     """
 
     mode: Enforcement = Enforcement.ENFORCE
-    rules: Mapping[Code, Enforcement] = field(default_factory=lambda: DEFAULT_RULES)
-    guests: Mapping[str, Enforcement] = field(default_factory=lambda: MappingProxyType({}))
+    rules: Mapping[Code, Enforcement] = DEFAULT_RULES
+    guests: Mapping[str, Enforcement] = MappingProxyType({})
     on_cannot_tell: Answer = Answer.ALLOW
     on_revert: Enforcement = Enforcement.WARN
     guest_metadata: GuestMetadata = GuestMetadata.IGNORE
@@ -93,7 +91,7 @@ def bound_for(policy: Policy, name: str, uuid: str, wanted: str = "") -> Enforce
 
 def lenient(policy: Policy) -> Policy:
     """Give *policy* for a host that is known too badly to refuse anybody: it only warns."""
-    return replace(policy, limit=min(policy.limit, Enforcement.WARN, key=_by))
+    return policy._replace(limit=min(policy.limit, Enforcement.WARN, key=_by))
 
 
 def bounded(findings: Iterable[Finding], bound: Enforcement) -> list[Finding]:

@@ -7,7 +7,6 @@ has what it has, and the host that is to take it judges it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
@@ -107,7 +106,7 @@ def _lacks_of_x86(case: Case, host: HostSnapshot, there: Hypervisor) -> Iterator
     if there.host_model is None:
         return  # libvirt tells nothing of what it gives
     arch = case.guest.arch
-    there = replace(there, host_model=known_features(case.cpu_map, arch, there.host_model))
+    there = there._replace(host_model=known_features(case.cpu_map, arch, there.host_model))
     reference = build_reference(case.cpu_map, host, there, exact=True)
     wanted = features_in_force(case) - IGNORED_BY_LIBVIRT - ONLY_BY_NAME
     missing = wanted - reference.gives

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd import cpu
 from guardd.cpu import CPUMap
@@ -29,8 +29,7 @@ _ORIGINS = {
 ACCELERATORS = {KVM: "KVM", "qemu": "TCG", "hvf": "HVF"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class Reference(NamedTuple):
     """The host's side of one judgement.
 
     `accepted` is the CPU that libvirt's own check='partial' compares with, on KVM the silicon and
@@ -103,7 +102,7 @@ def _accepted(
         return hypervisor.host_model
     added = {name: None for name in sorted(gives) if name not in snapshot.host_cpu.features}
     features = MappingProxyType({**snapshot.host_cpu.features, **added})
-    return replace(snapshot.host_cpu, type=CPUType.HOST, features=features)
+    return snapshot.host_cpu._replace(type=CPUType.HOST, features=features)
 
 
 def model_gives(cpu_map: CPUMap, reference: Reference, arch: Arch, model: str) -> frozenset[str]:

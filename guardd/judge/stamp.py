@@ -6,7 +6,6 @@ findings, and one that does not fit its guest is a doubt.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import cpu
@@ -61,7 +60,7 @@ def with_stamped_cpu(case: Case) -> Case:
     known = {stamp.model} <= set(cpu.models(case.cpu_map, arch))
     if not stamp.features or not known or cpu.unknown_features(case.cpu_map, arch, stamp.features):
         return case
-    return replace(case, asked=_in_force(case, stamp), stage=Stage.IN_FORCE)
+    return case._replace(asked=_in_force(case, stamp), stage=Stage.IN_FORCE)
 
 
 def _in_force(case: Case, stamp: Stamp) -> CPUDef:
@@ -78,8 +77,7 @@ def _in_force(case: Case, stamp: Stamp) -> CPUDef:
     vendor = case.asked.vendor
     if vendor is None and case.asked.mode is Mode.HOST_MODEL:
         vendor = stamp.vendor or None
-    return replace(
-        case.asked,
+    return case.asked._replace(
         mode=Mode.CUSTOM,
         match=Match.EXACT,
         check=Check.FULL,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from guardd.cpu.x86.meaning import Meaning, by_meaning
 from guardd.judge.finding import Code, Decision, Enforcement, Finding, Operation, Verdict
@@ -300,7 +299,7 @@ def findings_field(findings: Iterable[Finding]) -> str:
 def advice_line(verdict: Verdict, advice: Sequence[Finding]) -> str:
     """Give the one line of *advice*, not empty, about a definition; *verdict*: of its start now."""
     guest = printable(verdict.domain)
-    first, names = _first_group(replace(verdict, findings=tuple(advice)))
+    first, names = _first_group(verdict._replace(findings=tuple(advice)))
     if first.code.is_doubt:
         reason = f"of {guest}: {printable(first.sentence, REPORTED_LENGTH)}"
     else:

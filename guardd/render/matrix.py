@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from guardd import __version__
@@ -168,7 +167,7 @@ def _note(cell: Cell, sentence: str) -> dict[str, Any]:
 
 
 def _note_of(cell: Cell, verdict: Verdict, *, is_x86: bool) -> dict[str, Any]:
-    verdict = replace(verdict, domain=_WHO)
+    verdict = verdict._replace(domain=_WHO)
     groups: dict[Code, list[Finding]] = {}
     for finding in verdict.findings:
         groups.setdefault(finding.code, []).append(finding)

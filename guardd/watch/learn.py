@@ -7,7 +7,6 @@ import datetime as dt
 import socket
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd import libvirtconn
@@ -43,7 +42,7 @@ def learn_host(connection: Connection) -> tuple[HostSnapshot, list[HypervisorKey
     """
     supported = parse_capabilities(libvirtconn.capabilities(connection))
     snapshot = _described(connection, supported, socket.gethostname())
-    snapshot = replace(snapshot, arm=_arm_host(supported.arch))
+    snapshot = snapshot._replace(arm=_arm_host(supported.arch))
     return snapshot, _wanted(supported, libvirtconn.all_guests(connection))
 
 
@@ -105,7 +104,7 @@ def learn_key(connection: Connection, guest: str) -> HypervisorKey:
 def with_fingerprint(snapshot: HostSnapshot) -> HostSnapshot:
     """Give *snapshot* with the fingerprint that this host has now."""
     emulators = (hypervisor.emulator for hypervisor in snapshot.hypervisors)
-    return replace(snapshot, fingerprint=read_fingerprint(emulators))
+    return snapshot._replace(fingerprint=read_fingerprint(emulators))
 
 
 def _wanted(supported: Capabilities, guests: Iterable[str]) -> list[HypervisorKey]:

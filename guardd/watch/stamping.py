@@ -249,13 +249,13 @@ class Stamping(Chore):
     def _record(self, found: _Found) -> Stamp:
         """Say what the guest's QEMU gives it; kept for its next reset where it just started."""
         if given := self._given.get(found.event.uuid):
-            return replace(given.record, taken=utc_now())
+            return given.record._replace(taken=utc_now())
         guest = found.guest
         record = birth_record(guest, found.host, found.cpu_map, taken=utc_now())
         if found.what is not Happening.BOOTED:
             # KVM goes on with the frequency that came along, over a reset as well
             stamped = None if guest.stamp is None else guest.stamp.tsc
-            record = replace(record, tsc=guest.tsc_frequency or stamped)
+            record = record._replace(tsc=guest.tsc_frequency or stamped)
         if found.what in STARTED_HERE:
             self._given[found.event.uuid] = _Given(record, found.event.at)
         return record

@@ -4,7 +4,6 @@ libvirt's test driver computes baselines without a daemon. Comparing needs one: 
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
@@ -62,7 +61,7 @@ def our_baseline(cpu_map: CPUMap, arch: Arch, hosts: list[str], *, expanded: boo
             result = cpu.expand(cpu_map, arch, result)
     except GuardError:
         return None
-    return format_cpu(replace(result, topology=None))
+    return format_cpu(result._replace(topology=None))
 
 
 @pytest.mark.parametrize("arch", [Arch.X86_64, Arch.PPC64])

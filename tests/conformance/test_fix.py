@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -39,8 +38,8 @@ def cases() -> list[Any]:
 def snapshot_of(host: CPUDef, arch: Arch, bundle: Bundle) -> HostSnapshot:
     """Give a KVM host whose hypervisor gives all that the silicon has."""
     features = dict.fromkeys(host.features, FeaturePolicy.REQUIRE)
-    host = replace(host, type=CPUType.HOST, arch=arch, mode=Mode.CUSTOM)
-    given = replace(host, type=CPUType.GUEST, arch=None, features=MappingProxyType(features))
+    host = host._replace(type=CPUType.HOST, arch=arch, mode=Mode.CUSTOM)
+    given = host._replace(type=CPUType.GUEST, arch=None, features=MappingProxyType(features))
     models = cpu.models(bundle.cpu_map(), arch)
     hypervisor = Hypervisor(
         virt_type="kvm",
@@ -70,7 +69,7 @@ def test_fixed_passes(bundle: Bundle, case: dict[str, Any]) -> None:
         return  # recorded to be refused by the parser: no guest comes to be with it
     arch = host.arch or Arch(case["arch"])
     snapshot = snapshot_of(host, arch, bundle)
-    asked = replace(asked, type=CPUType.GUEST, mode=asked.mode or Mode.CUSTOM, arch=None)
+    asked = asked._replace(type=CPUType.GUEST, mode=asked.mode or Mode.CUSTOM, arch=None)
     guest = Guest(name="web1", uuid=None, virt_type="kvm", arch=arch, machine="virt", cpu=asked)
 
     def judges(changed: Guest) -> list[Verdict]:
@@ -80,7 +79,7 @@ def test_fixed_passes(bundle: Bundle, case: dict[str, Any]) -> None:
     (before,) = judges(guest)
     fix = fix_guest(guest, judges, bundle.cpu_map(), models)
 
-    assert not judges(replace(guest, cpu=fix.cpu))[0].refused
+    assert not judges(guest._replace(cpu=fix.cpu))[0].refused
     assert before.refused is bool(fix.steps)
 
 

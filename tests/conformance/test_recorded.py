@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -148,7 +147,7 @@ def _update_live(bundle: Bundle, case: Case) -> None:
     cpu_map, arch = bundle.cpu_map(), Arch(case["arch"])
     guest, expected = (parse_cpu(bundle.text(case[role])) for role in ("cpu", "expect_file"))
     if guest.model != expected.model and expected.model is not None:
-        allowed = replace(guest, fallback=Fallback.ALLOW)
+        allowed = guest._replace(fallback=Fallback.ALLOW)
         with suppress(GuardError):
             guest = cpu.translate(cpu_map, arch, allowed, {expected.model: ()})
     enabled, disabled = (

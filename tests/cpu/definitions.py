@@ -23,6 +23,7 @@ from guardd.cpu.definition import (
     Signature,
     Topology,
 )
+from tests.strategies import values
 
 FEATURES = (
     *("fpu", "tsc", "mmx", "sse", "sse2", "vmx", "x2apic", "hle", "avx2", "rtm", "xsaves", "svm"),
@@ -107,21 +108,21 @@ def feature_maps(*policies: FeaturePolicy | None) -> st.SearchStrategy[dict[str,
     return st.dictionaries(st.sampled_from(FEATURES), st.sampled_from(policies))
 
 
-X86_HOSTS = st.builds(
+X86_HOSTS = values(
     CPUDef,
     type=st.just(CPUType.HOST),
     arch=st.just(Arch.X86_64),
     model=st.sampled_from(MODELS),
     features=feature_maps(None),
 )
-X86_GUESTS = st.builds(
+X86_GUESTS = values(
     CPUDef,
     model=st.sampled_from(MODELS),
     match=st.sampled_from(list(Match)),
     features=feature_maps(*FeaturePolicy),
 )
 # definitions with all that the XML can say, as a parser would give them
-GUESTS = st.builds(
+GUESTS = values(
     CPUDef,
     mode=st.just(Mode.CUSTOM),
     match=st.sampled_from(list(Match)),
@@ -136,7 +137,7 @@ GUESTS = st.builds(
     maxphysaddr=st.none() | ADDRESSES,
     features=st.dictionaries(TEXT, st.sampled_from(list(FeaturePolicy))),
 )
-OPEN_GUESTS = st.builds(
+OPEN_GUESTS = values(
     CPUDef,
     mode=st.sampled_from([Mode.HOST_PASSTHROUGH, Mode.MAXIMUM]),
     match=st.just(Match.EXACT),
@@ -145,7 +146,7 @@ OPEN_GUESTS = st.builds(
     features=st.dictionaries(TEXT, st.sampled_from(list(FeaturePolicy))),
 )
 # without mode and so without model: see test_xml
-HOSTS = st.builds(
+HOSTS = values(
     CPUDef,
     type=st.just(CPUType.HOST),
     mode=st.just(Mode.CUSTOM),

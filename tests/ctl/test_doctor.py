@@ -507,8 +507,8 @@ def test_snapshot(scene: Scene) -> None:
 
     assert State.OK is state()
     assert State.WARNING is state(status=away)
-    assert State.BROKEN is state(snapshot=replace(known, origin=Origin.STALE))
-    assert State.BROKEN is state(snapshot=replace(known, hypervisors=()))
+    assert State.BROKEN is state(snapshot=known._replace(origin=Origin.STALE))
+    assert State.BROKEN is state(snapshot=known._replace(hypervisors=()))
     assert State.BROKEN is state(snapshot=None)
     assert State.BROKEN is state(snapshot=None, snapshot_problem="it cannot be read")
 
@@ -516,7 +516,7 @@ def test_snapshot(scene: Scene) -> None:
 def test_guests(scene: Scene) -> None:
     """A guest of an emulator that was never asked about is named."""
     known = parse_domain(domain(cpu("Nehalem")))
-    strange = replace(known, name="odd1", machine="pc-i440fx-2.1")
+    strange = known._replace(name="odd1", machine="pc-i440fx-2.1")
 
     assert State.OK is host_checks.check_guests(replace(scene, guests=(known,))).state
     checked = host_checks.check_guests(replace(scene, guests=(known, strange)))
@@ -530,8 +530,8 @@ def test_stamps(scene: Scene, cpu_map: CPUMap) -> None:
     xml = xml.replace("<domain ", "<domain id='1' ")
     with_one = parse_domain(stamped(xml, born(host, xml, cpu_map)))
     without = parse_domain(xml)
-    bad = replace(without, stamp_problem="its digest is another")
-    off = replace(without, runs=False)
+    bad = without._replace(stamp_problem="its digest is another")
+    off = without._replace(runs=False)
     refused = {**STATUS, "problems": ["stamps cannot be written: access denied"]}
 
     def checked(*guests: Guest, **changed: Any) -> Checked:  # noqa: ANN401 (of many kinds)
@@ -549,8 +549,8 @@ def test_stamps(scene: Scene, cpu_map: CPUMap) -> None:
     assert (State.WARNING, "1 bad stamp: web1") == (checked(bad).state, checked(bad).found)
     assert State.BROKEN is checked(without, status=refused).state
     assert with_one.stamp is not None
-    late = replace(with_one.stamp, taken="2027-01-01T00:00:00Z")
-    ahead = host_checks.check_clock(replace(scene, guests=(replace(with_one, stamp=late),)))
+    late = with_one.stamp._replace(taken="2027-01-01T00:00:00Z")
+    ahead = host_checks.check_clock(replace(scene, guests=(with_one._replace(stamp=late),)))
     assert (State.WARNING, "timedatectl set-ntp true") == (ahead.state, ahead.mend)
 
 
@@ -565,7 +565,7 @@ def test_stamps(scene: Scene, cpu_map: CPUMap) -> None:
 )
 def test_clock(scene: Scene, taken: str, state: State) -> None:
     """A snapshot from the future: this clock was put back, or was wrong then."""
-    known = replace(recorded_host("epyc-libvirt9"), taken=taken)
+    known = recorded_host("epyc-libvirt9")._replace(taken=taken)
 
     assert state is host_checks.check_clock(replace(scene, snapshot=known)).state
 
@@ -575,10 +575,10 @@ def test_pool(scene: Scene) -> None:
     pool = scene.site.config / files.POOL
     assert State.OK is host_checks.check_pool(scene).state
     pool.mkdir()
-    far = replace(recorded_host("haswell"), hostname="far")
+    far = recorded_host("haswell")._replace(hostname="far")
     (pool / "far.json").write_text(snapshot_to_json(far))
     assert State.OK is host_checks.check_pool(scene).state
-    (pool / "far.json").write_text(snapshot_to_json(replace(far, taken="2026-01-01T00:00:00Z")))
+    (pool / "far.json").write_text(snapshot_to_json(far._replace(taken="2026-01-01T00:00:00Z")))
     checked = host_checks.check_pool(scene)
     assert (State.WARNING, True) == (checked.state, checked.found.endswith("snapshot of far"))
     (pool / "far.json").write_text("{")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,9 +51,9 @@ class Host:
 
     def changes(self) -> None:
         """Keep the host as it was, as the daemon does."""
-        files.keep_previous(replace(self.kept(self.before), qemu="7.2.0"), self.state)
+        files.keep_previous(self.kept(self.before)._replace(qemu="7.2.0"), self.state)
         files.keep_snapshot(
-            replace(self.kept(self.state / files.SNAPSHOT), qemu="7.2.1"), self.state
+            self.kept(self.state / files.SNAPSHOT)._replace(qemu="7.2.1"), self.state
         )
 
     def run(self, command: str, *words: str | Path) -> Done:
@@ -132,7 +131,7 @@ def test_two_files(host: Host) -> None:
 def test_preflight(host: Host) -> None:
     """The other host's snapshot beside this one's, whatever that host is called."""
     host.state, here = host.folder / "before", host.state
-    other = replace(host.kept(here / files.SNAPSHOT), hostname="host2")
+    other = host.kept(here / files.SNAPSHOT)._replace(hostname="host2")
     files.keep_snapshot(other, host.folder)
     done = host.run("preflight", "--with", host.folder / files.SNAPSHOT)
 

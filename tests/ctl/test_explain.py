@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,9 @@ class Host:
         self.folder = folder
         host = recorded_host("haswell")
         # what libvirt's test driver runs is neither kvm nor qemu
-        hypervisors = tuple(replace(each, virt_type="test") for each in host.hypervisors[:1])
+        hypervisors = tuple(each._replace(virt_type="test") for each in host.hypervisors[:1])
         fingerprint = read_fingerprint(each.emulator for each in hypervisors)
-        self.now = replace(host, hypervisors=hypervisors, fingerprint=fingerprint)
+        self.now = host._replace(hypervisors=hypervisors, fingerprint=fingerprint)
         files.keep_snapshot(self.now, folder)
         self._words = ("--directory", recorded, "--config", folder, "--state", folder)
 
@@ -95,9 +94,9 @@ def test_json(host: Host) -> None:
 
 def test_drift(host: Host) -> None:
     """What the host had before its last update, and the update."""
-    richer = replace(host.now, qemu="7.2.0", hypervisors=_with_avx512(host))
+    richer = host.now._replace(qemu="7.2.0", hypervisors=_with_avx512(host))
     files.keep_previous(richer, host.folder)
-    files.keep_snapshot(replace(host.now, qemu="7.2.9"), host.folder)
+    files.keep_snapshot(host.now._replace(qemu="7.2.9"), host.folder)
 
     causes = host.explain("--json", "web1").json["causes"]
     assert [("drift", ["avx512f", "avx512bw"])] == [(c["cause"], c["names"]) for c in causes]
@@ -108,8 +107,8 @@ def test_drift(host: Host) -> None:
 def _with_avx512(host: Host) -> tuple[Hypervisor, ...]:
     [hypervisor] = host.now.hypervisors
     assert hypervisor.host_model is not None
-    richer = replace(hypervisor.host_model, model="Skylake-Server")
-    return (replace(hypervisor, host_model=richer),)
+    richer = hypervisor.host_model._replace(model="Skylake-Server")
+    return (hypervisor._replace(host_model=richer),)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_trouble(host: Host, trouble: str, note: str, monkeypatch: pytest.Monkey
 
 def test_no_map(host: Host) -> None:
     """Nothing can be told of now, and that is said."""
-    files.keep_previous(replace(host.now, qemu="7.2.0"), host.folder)
+    files.keep_previous(host.now._replace(qemu="7.2.0"), host.folder)
     done = host.explain("--json", "web1", cpu_map=host.folder)
 
     assert (0, "cannot-tell") == (done.status, done.json["now"]["decision"])

@@ -7,7 +7,6 @@ import pty
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,7 +137,7 @@ def test_mode(host: Host) -> None:
 
 def test_cannot_tell(host: Host) -> None:
     """Nobody is refused, and of somebody it is not known."""
-    files.keep_snapshot(replace(snapshot_of(host), hypervisors=()), host.state)
+    files.keep_snapshot(snapshot_of(host)._replace(hypervisors=()), host.state)
     done = host.guests()
 
     assert (3, 4) == (done.status, done.out.count("cannot-tell"))

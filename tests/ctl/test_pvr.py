@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,12 +83,12 @@ def test_with_revision(
     """Only the name changes, and only within the family."""
     known = snapshot(tmp_path, host)
     if model is None:
-        known = replace(known, host_cpu=None)
+        known = known._replace(host_cpu=None)
     named = with_revision(known, revision)
 
     assert expected == (named.host_cpu and named.host_cpu.model)
     if named.host_cpu is not None and known.host_cpu is not None:
-        assert known.host_cpu == replace(named.host_cpu, model=known.host_cpu.model)
+        assert known.host_cpu == named.host_cpu._replace(model=known.host_cpu.model)
 
 
 def custom(model: str) -> str:
@@ -166,7 +165,7 @@ def test_daemon(tmp_path: Path) -> None:
     assert refuses(daemon)
     assert known == state.snapshot  # what is kept and shown is libvirt's
 
-    daemon.take_snapshot(replace(known, taken="2026-11-22T22:00:00Z"), MAP)
+    daemon.take_snapshot(known._replace(taken="2026-11-22T22:00:00Z"), MAP)
     assert refuses(daemon)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import stat
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ class Shop:
         path = keep_snapshot(self.folder / name, capabilities(model), gives) / files.SNAPSHOT
         known = files.read_snapshot(path)
         assert known is not None
-        files.keep_snapshot(replace(known, hostname=name), path.parent)
+        files.keep_snapshot(known._replace(hostname=name), path.parent)
         return path
 
     def report(self, *words: str | Path) -> Done:

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,13 +88,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     host = recorded_host("haswell")
     assert host.host_cpu is not None
     hypervisors = [
-        replace(each, virt_type="test", emulator=SEQUENCE, machine=SEQUENCE)
+        each._replace(virt_type="test", emulator=SEQUENCE, machine=SEQUENCE)
         for each in host.hypervisors
     ]
-    bad = replace(host, hostname=SEQUENCE, taken=SEQUENCE, libvirt=SEQUENCE, qemu=SEQUENCE)
-    files.keep_snapshot(replace(bad, hypervisors=tuple(hypervisors)), tmp_path)
+    bad = host._replace(hostname=SEQUENCE, taken=SEQUENCE, libvirt=SEQUENCE, qemu=SEQUENCE)
+    files.keep_snapshot(bad._replace(hypervisors=tuple(hypervisors)), tmp_path)
     files.keep_previous(
-        replace(bad, hostname="b" + SEQUENCE, fingerprint={SEQUENCE: SEQUENCE}), tmp_path
+        bad._replace(hostname="b" + SEQUENCE, fingerprint={SEQUENCE: SEQUENCE}), tmp_path
     )
     guests = {
         name: (MODEL.format(model), state)

@@ -1,6 +1,5 @@
 """What two snapshots tell apart: recorded hosts, whole, doctored and of other releases."""
 
-from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -23,44 +22,44 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 def marked(snapshot: HostSnapshot, **fingerprint: str) -> HostSnapshot:
     """Give *snapshot* with another fingerprint; "_" in a key is "-"."""
     words = {key.replace("_", "-"): text for key, text in fingerprint.items()}
-    return replace(snapshot, fingerprint=MappingProxyType(words))
+    return snapshot._replace(fingerprint=MappingProxyType(words))
 
 
 def of_type(snapshot: HostSnapshot, *virt_types: str) -> HostSnapshot:
     """Give *snapshot* with hypervisors of these types only."""
     kept = tuple(each for each in snapshot.hypervisors if each.virt_type in virt_types)
-    return replace(snapshot, hypervisors=kept)
+    return snapshot._replace(hypervisors=kept)
 
 
 def first(snapshot: HostSnapshot, hypervisor: Hypervisor) -> HostSnapshot:
     """Give *snapshot* with *hypervisor* in the place of its first."""
-    return replace(snapshot, hypervisors=(hypervisor, *snapshot.hypervisors[1:]))
+    return snapshot._replace(hypervisors=(hypervisor, *snapshot.hypervisors[1:]))
 
 
 KVM = HASWELL.hypervisors[0]
-NEW_MACHINE = replace(KVM, machine="pc-q35-6.2")
+NEW_MACHINE = KVM._replace(machine="pc-q35-6.2")
 
 NO_DRIFT = [
     pytest.param(HASWELL, HASWELL, id="the same"),
     pytest.param(HASWELL, snapshot_from_json(snapshot_to_json(HASWELL)), id="kept and read"),
-    pytest.param(HASWELL, replace(HASWELL, taken="2027", origin=Origin.STALE), id="time, origin"),
+    pytest.param(HASWELL, HASWELL._replace(taken="2027", origin=Origin.STALE), id="time, origin"),
     pytest.param(
         HASWELL,
-        replace(HASWELL, hypervisors=HASWELL.hypervisors[::-1]),
+        HASWELL._replace(hypervisors=HASWELL.hypervisors[::-1]),
         id="asked about in another order",
     ),
     pytest.param(
         HASWELL,
-        replace(HASWELL, hypervisors=(*HASWELL.hypervisors, NEW_MACHINE)),
+        HASWELL._replace(hypervisors=(*HASWELL.hypervisors, NEW_MACHINE)),
         id="a machine learned for a new guest",
     ),
     pytest.param(
-        replace(HASWELL, hypervisors=(*HASWELL.hypervisors, NEW_MACHINE)),
+        HASWELL._replace(hypervisors=(*HASWELL.hypervisors, NEW_MACHINE)),
         HASWELL,
         id="a machine whose guest is gone",
     ),
     pytest.param(of_type(HASWELL, "kvm"), HASWELL, id="a type learned for a new guest"),
-    pytest.param(replace(HASWELL, qemu=""), replace(HASWELL, qemu="7.2.0"), id="an old snapshot"),
+    pytest.param(HASWELL._replace(qemu=""), HASWELL._replace(qemu="7.2.0"), id="an old snapshot"),
     pytest.param(POWER9, POWER9, id="PowerPC"),
     pytest.param(NEOVERSE, NEOVERSE, id="an architecture without features"),
     pytest.param(NAMELESS, NAMELESS, id="a CPU without a name"),
@@ -77,8 +76,8 @@ def test_no_drift(before: HostSnapshot, now: HostSnapshot) -> None:
 
 CHANGES = [
     pytest.param(
-        replace(HASWELL, libvirt="9.0.0", qemu="7.2.0"),
-        replace(HASWELL, libvirt="9.0.1", qemu="7.2.9"),
+        HASWELL._replace(libvirt="9.0.0", qemu="7.2.0"),
+        HASWELL._replace(libvirt="9.0.1", qemu="7.2.9"),
         [Change("libvirt", "9.0.0", "9.0.1"), Change("QEMU", "7.2.0", "7.2.9")],
         id="libvirt and QEMU",
     ),
@@ -105,14 +104,14 @@ CHANGES = [
         id="microcode could not be read",
     ),
     pytest.param(
-        replace(HASWELL, fingerprint=MappingProxyType({QEMU: "1 2 3"})),
-        replace(HASWELL, fingerprint=MappingProxyType({QEMU: "1 2 4", "/other": "1 1 1"})),
+        HASWELL._replace(fingerprint=MappingProxyType({QEMU: "1 2 3"})),
+        HASWELL._replace(fingerprint=MappingProxyType({QEMU: "1 2 4", "/other": "1 1 1"})),
         [Change(QEMU)],
         id="an emulator's file, and one more emulator",
     ),
     pytest.param(
         NEOVERSE,
-        replace(NEOVERSE, host_cpu=None),
+        NEOVERSE._replace(host_cpu=None),
         [Change("host CPU", "Neoverse-N1", "unknown")],
         id="the host's CPU has no name any more",
     ),
@@ -164,7 +163,7 @@ def test_no_kvm_any_more() -> None:
 
 def test_an_emulator_at_another_place() -> None:
     """It is the same hypervisor when it is the only one of its kind."""
-    moved = replace(KVM, emulator="/usr/libexec/qemu-kvm", modes=KVM.modes - {Mode.MAXIMUM})
+    moved = KVM._replace(emulator="/usr/libexec/qemu-kvm", modes=KVM.modes - {Mode.MAXIMUM})
 
     drift = compare_hosts(of_type(HASWELL, "kvm"), first(of_type(HASWELL, "kvm"), moved), OWN_MAP)
 
@@ -175,7 +174,7 @@ def test_powerpc_by_model() -> None:
     """It has no features: host-model's name is what counts."""
     tcg = POWER9.hypervisors[0]
     assert tcg.host_model is not None
-    other = replace(tcg, host_model=replace(tcg.host_model, model="POWER8"))
+    other = tcg._replace(host_model=tcg.host_model._replace(model="POWER8"))
 
     drift = compare_hosts(POWER9, first(POWER9, other), OWN_MAP)
 
@@ -186,7 +185,7 @@ def test_powerpc_by_model() -> None:
 def test_a_model_that_the_map_does_not_have() -> None:
     """Nobody can tell what was lost, and that is said."""
     assert KVM.host_model is not None
-    strange = replace(KVM, host_model=replace(KVM.host_model, model="Next-Lake"))
+    strange = KVM._replace(host_model=KVM.host_model._replace(model="Next-Lake"))
 
     drift = compare_hosts(HASWELL, first(HASWELL, strange), OWN_MAP)
 
@@ -201,7 +200,7 @@ def test_fitted() -> None:
     features = {**KVM.host_model.features, "amx-next": FeaturePolicy.REQUIRE}
     newer = first(
         HASWELL,
-        replace(KVM, host_model=replace(KVM.host_model, features=MappingProxyType(features))),
+        KVM._replace(host_model=KVM.host_model._replace(features=MappingProxyType(features))),
     )
 
     assert (HASWELL, frozenset({"amx-next"})) == fitted(newer, OWN_MAP)

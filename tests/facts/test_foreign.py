@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -17,8 +16,8 @@ from tests.recordings import recorded_host, small_map
 def with_cpu(snapshot: HostSnapshot, cpu: CPUDef) -> HostSnapshot:
     """Give *snapshot* with *cpu* for its host's and for what its KVM gives."""
     kvm = (each for each in snapshot.hypervisors if each.virt_type == "kvm")
-    hypervisors = tuple(replace(each, host_model=cpu) for each in kvm)
-    return replace(snapshot, host_cpu=cpu, hypervisors=hypervisors)
+    hypervisors = tuple(each._replace(host_model=cpu) for each in kvm)
+    return snapshot._replace(host_cpu=cpu, hypervisors=hypervisors)
 
 
 def of_kvm(snapshot: HostSnapshot) -> HostSnapshot:
@@ -32,7 +31,7 @@ KNOWN = CPUDef(model="Haswell", features=MappingProxyType({"sse2": None}))
 def test_new_features() -> None:
     """They are left out, wherever they stand; what is known stays as it is."""
     host = recorded_host("haswell")
-    newer = replace(KNOWN, features=MappingProxyType({"sse2": None, "warp-drive": None}))
+    newer = KNOWN._replace(features=MappingProxyType({"sse2": None, "warp-drive": None}))
 
     assert with_cpu(host, KNOWN) == of_kvm(with_cpu(host, newer))
     assert with_cpu(host, KNOWN) == of_kvm(with_cpu(host, KNOWN))
@@ -40,7 +39,7 @@ def test_new_features() -> None:
 
 def test_new_model() -> None:
     """Nobody here can say what it is made of."""
-    newer = with_cpu(recorded_host("haswell"), replace(KNOWN, model="Warp-Server"))
+    newer = with_cpu(recorded_host("haswell"), KNOWN._replace(model="Warp-Server"))
 
     with pytest.raises(UnknownModel, match="does not know CPU model Warp-Server"):
         of_kvm(newer)
@@ -49,23 +48,23 @@ def test_new_model() -> None:
 def test_new_host_cpu() -> None:
     """Its own CPU does not matter where what its hypervisor gives is known."""
     host = with_cpu(recorded_host("haswell"), KNOWN)
-    newer = replace(host, host_cpu=replace(KNOWN, model="Warp-Server"))
+    newer = host._replace(host_cpu=KNOWN._replace(model="Warp-Server"))
 
-    assert replace(host, host_cpu=None) == of_kvm(newer)
+    assert host._replace(host_cpu=None) == of_kvm(newer)
 
 
 def test_versions() -> None:
     """What libvirt 11 calls Haswell-v1 was Haswell before; a later version is another model."""
     host = recorded_host("haswell")
 
-    assert with_cpu(host, KNOWN) == of_kvm(with_cpu(host, replace(KNOWN, model="Haswell-v1")))
+    assert with_cpu(host, KNOWN) == of_kvm(with_cpu(host, KNOWN._replace(model="Haswell-v1")))
     with pytest.raises(UnknownModel):
-        of_kvm(with_cpu(host, replace(KNOWN, model="Haswell-v9")))
+        of_kvm(with_cpu(host, KNOWN._replace(model="Haswell-v9")))
 
 
 def test_others_hypervisors() -> None:
     """Those of another kind do not matter to a guest."""
-    host = with_cpu(recorded_host("haswell"), replace(KNOWN, model="Warp-Server"))
+    host = with_cpu(recorded_host("haswell"), KNOWN._replace(model="Warp-Server"))
 
     assert () == in_our_words(small_map(), host, "qemu").hypervisors
 
@@ -76,11 +75,11 @@ def test_other_architectures(name: str) -> None:
     host = recorded_host(name)
     kvm = tuple(each for each in host.hypervisors if each.virt_type == "kvm")
 
-    assert replace(host, hypervisors=kvm) == of_kvm(host)
+    assert host._replace(hypervisors=kvm) == of_kvm(host)
 
 
 def test_nothing_known() -> None:
     """A host that libvirt could not name."""
-    host = replace(recorded_host("haswell"), host_cpu=None, hypervisors=())
+    host = recorded_host("haswell")._replace(host_cpu=None, hypervisors=())
 
     assert host == of_kvm(host)

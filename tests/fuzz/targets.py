@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -158,13 +158,13 @@ class Desk:
 def _desks() -> dict[str, Desk]:
     """Make a daemon on a host of each kind, and one that refuses whatever it can."""
     folder = Path(tempfile.gettempdir())
-    strict = replace(policy_of(STRICT), pool=(HASWELL,))
+    strict = policy_of(STRICT)._replace(pool=(HASWELL,))
     states = {
         "ppc64": State(cpu_map=OWN_MAP, snapshot=POWER9),
         "aarch64": State(cpu_map=OWN_MAP, snapshot=NEOVERSE),
         "host-": State(cpu_map=OWN_MAP, snapshot=HASWELL),
         "": State(
-            cpu_map=OWN_MAP, snapshot=HASWELL, config=replace(parse_config([]), policy=strict)
+            cpu_map=OWN_MAP, snapshot=HASWELL, config=parse_config([])._replace(policy=strict)
         ),
     }
     return {word: Desk(state, folder) for word, state in states.items()}
@@ -254,7 +254,7 @@ def check_verdict(verdict: Verdict) -> None:
     assert is_line(hook_line(verdict))
     check_record(journal_fields(verdict, 1))
     document = json.loads(json.dumps(wire.verdict_to_dict(verdict)))
-    assert replace(verdict, unseen=None) == wire.verdict_from_dict(document)
+    assert verdict._replace(unseen=None, guest=None) == wire.verdict_from_dict(document)
 
 
 def mutate_stamp(data: bytes, random: Random) -> bytes:
@@ -291,7 +291,7 @@ def cpu_map_xml(data: bytes) -> None:
             for name in cpu.models(cpu_map, arch)[:4]:
                 model = parse_cpu(f"<cpu match='exact'><model>{name}</model></cpu>")
                 cpu.features(cpu_map, arch, model)
-                cpu.compare(cpu_map, arch, replace(model, arch=arch), model)
+                cpu.compare(cpu_map, arch, model._replace(arch=arch), model)
         except GuardError:
             continue
 
@@ -302,7 +302,7 @@ def domcaps_xml(data: bytes) -> None:
         hypervisor = parse_domcaps(data)
     except GuardError:
         return
-    host = replace(HASWELL, hypervisors=(hypervisor,))
+    host = HASWELL._replace(hypervisors=(hypervisor,))
     for guest in GUESTS:
         check_verdict(judged(host, guest))
 
@@ -313,7 +313,7 @@ def capabilities_xml(data: bytes) -> None:
         supported = parse_capabilities(data)
     except GuardError:
         return
-    host = replace(HASWELL, host_cpu=supported.host_cpu, arch=supported.arch)
+    host = HASWELL._replace(host_cpu=supported.host_cpu, arch=supported.arch)
     for guest in GUESTS:
         check_verdict(judged(host, guest))
 

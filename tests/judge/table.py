@@ -1,6 +1,5 @@
 """How the tables of this folder are written: a <cpu> goes in, one line of text comes out."""
 
-from dataclasses import replace
 from itertools import groupby
 
 from guardd.config import parse_config
@@ -98,7 +97,7 @@ def judged(  # noqa: PLR0913 (what a verdict hangs on)
 ) -> Verdict:
     """Judge a domain on *host*."""
     request = CheckRequest(domain="web1", operation=Operation(operation), xml=xml, arrives=arrives)
-    return judge(request, host, replace(policy_of(toml), pool=pool), cpu_map)
+    return judge(request, host, policy_of(toml)._replace(pool=pool), cpu_map)
 
 
 def told(verdict: Verdict) -> str:

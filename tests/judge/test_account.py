@@ -75,8 +75,8 @@ def test_asked_by(xml: str, expected: list[str]) -> None:
 def test_stamp() -> None:
     """What it has seen since it booted, and the versions there."""
     xml = domain(mode("host-passthrough"))
-    stamp = replace(born(HASWELL, xml), host="hosta")
-    stamp = replace(stamp, versions=MappingProxyType({"libvirt": "9.0.0", "kernel": "6.9.0"}))
+    stamp = born(HASWELL, xml)._replace(host="hosta")
+    stamp = stamp._replace(versions=MappingProxyType({"libvirt": "9.0.0", "kernel": "6.9.0"}))
     poorer = without(HASWELL, "avx2")
     findings, guest = found(poorer, stamped(xml, stamp), arrives=True)
 
@@ -93,7 +93,7 @@ def test_stamp() -> None:
 
 def test_layers() -> None:
     """What the processor lacks, and what it has and guests do not get."""
-    kept_back = replace(HASWELL, hypervisors=without(HASWELL, "avx2").hypervisors)
+    kept_back = HASWELL._replace(hypervisors=without(HASWELL, "avx2").hypervisors)
 
     assert [
         "this host's processor (Haswell-noTSX) does not have them: hle, rtm",
@@ -103,8 +103,8 @@ def test_layers() -> None:
 
 def test_drift() -> None:
     """What an update took away, with the update."""
-    before = replace(HASWELL, taken="2026-11-01T00:00:00Z", qemu="7.2.0", fingerprint={})
-    now = replace(without(HASWELL, "avx2"), qemu="7.2.9")
+    before = HASWELL._replace(taken="2026-11-01T00:00:00Z", qemu="7.2.0", fingerprint={})
+    now = without(HASWELL, "avx2")._replace(qemu="7.2.9")
     lines = told(now, domain(cpu("Haswell", attributes="check='partial'")), before)
 
     assert (

@@ -1,6 +1,5 @@
 """What is said of a definition when it is written: one row a definition, as libvirt keeps it."""
 
-from dataclasses import replace
 from itertools import groupby
 from types import MappingProxyType
 
@@ -166,7 +165,7 @@ def test_advise(xml: str, expected: str) -> None:
         (NEOVERSE, domain(mode("host-passthrough"), arch="aarch64")),
         (NEOVERSE, domain(cpu("cortex-a57"), arch="aarch64")),
         (HASWELL, domain(mode("host-passthrough", attributes=OFF), arch="s390x")),
-        (replace(HASWELL, hypervisors=()), domain(mode("host-passthrough", attributes=OFF))),
+        (HASWELL._replace(hypervisors=()), domain(mode("host-passthrough", attributes=OFF))),
     ],
 )
 def test_nothing_can_be_told(host: HostSnapshot, xml: str) -> None:
@@ -198,11 +197,11 @@ def test_modes() -> None:
 def test_a_host_without_invtsc() -> None:
     """Where the hypervisor does not give it, nothing keeps the guest from migrating."""
     hypervisors = tuple(
-        replace(h, host_model=replace(h.host_model, features=MappingProxyType({})))
+        h._replace(host_model=h.host_model._replace(features=MappingProxyType({})))
         for h in HASWELL.hypervisors
         if h.host_model is not None
     )
-    host = replace(HASWELL, host_cpu=None, hypervisors=hypervisors)
+    host = HASWELL._replace(host_cpu=None, hypervisors=hypervisors)
 
     assert "" == said(host, domain(mode("host-passthrough", attributes=OFF)))
 

@@ -1,6 +1,5 @@
 """The whole way from a request to a verdict: doubts, modes, exceptions, which host is known."""
 
-from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -38,7 +37,7 @@ from tests.judge.table import (
 from tests.recordings import recorded_host
 
 GOOD, BAD, DROPPED = cpu("Nehalem"), cpu("Haswell"), cpu("qemu64", attributes="check='none'")
-STALE = replace(HASWELL, origin=Origin.STALE)
+STALE = HASWELL._replace(origin=Origin.STALE)
 STRICT = 'on_cannot_tell = "deny"'
 HONOUR = 'guest_metadata = "honour"'
 
@@ -100,7 +99,7 @@ DOUBT_ROWS = [
         id="nothing is known of this accelerator",
     ),
     pytest.param(
-        replace(HASWELL, hypervisors=()),
+        HASWELL._replace(hypervisors=()),
         domain(GOOD),
         "cannot-tell: unknown-hypervisor x86_64",
         id="libvirt told nothing yet",
@@ -146,8 +145,8 @@ def test_a_broken_map() -> None:
 
 def test_a_host_whose_cpu_has_no_model() -> None:
     """libvirt's own comparison says "unknown host CPU" there."""
-    kvm = replace(HASWELL.hypervisors[0], host_model=CPUDef())
-    host = replace(HASWELL, host_cpu=None, hypervisors=(kvm,))
+    kvm = HASWELL.hypervisors[0]._replace(host_model=CPUDef())
+    host = HASWELL._replace(host_cpu=None, hypervisors=(kvm,))
 
     assert "cannot-tell: unknown-host Haswell-noTSX, KVM".replace(
         "Haswell-noTSX", "x86_64"
@@ -289,7 +288,7 @@ def test_an_outdated_snapshot_refuses_nobody(asked: str, toml: str, expected: st
 )
 def test_the_source_is_said(origin: Origin, expected: str) -> None:
     """A verdict says what it was judged by."""
-    verdict = judged(replace(HASWELL, origin=origin), domain(GOOD))
+    verdict = judged(HASWELL._replace(origin=origin), domain(GOOD))
 
     assert verdict.source == (
         expected + "domain capabilities of /usr/bin/qemu-system-x86_64 pc-q35-7.2"
@@ -298,7 +297,7 @@ def test_the_source_is_said(origin: Origin, expected: str) -> None:
 
 def test_a_kept_snapshot_of_the_same_host_refuses() -> None:
     """Autostarted guests are judged at boot, before libvirtd answers anybody."""
-    host = replace(HASWELL, origin=Origin.KEPT)
+    host = HASWELL._replace(origin=Origin.KEPT)
 
     assert "deny: missing-feature hle rtm" == told(judged(host, domain(BAD)))
 

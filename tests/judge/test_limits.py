@@ -1,7 +1,5 @@
 """Physical address bits and the time stamp counter: what no comparison of features sees."""
 
-from dataclasses import replace
-
 import pytest
 
 from guardd.cpu.definition import TSC, MaxPhysAddr, PhysAddrMode
@@ -16,7 +14,7 @@ def host_with(*, bits: int | None = 46, tsc: TSC | None = PLAIN) -> HostSnapshot
     """Give the recorded host with another width and another counter."""
     assert HASWELL.host_cpu is not None
     width = None if bits is None else MaxPhysAddr(mode=PhysAddrMode.EMULATE, bits=bits)
-    return replace(HASWELL, host_cpu=replace(HASWELL.host_cpu, maxphysaddr=width, tsc=tsc))
+    return HASWELL._replace(host_cpu=HASWELL.host_cpu._replace(maxphysaddr=width, tsc=tsc))
 
 
 HOST = host_with()
@@ -51,7 +49,7 @@ FIXED_ROWS = [
     pytest.param(HOST, with_width(OPEN, wide(48)), "deny: phys-bits 48", id="passthrough"),
     pytest.param(HOST, with_width(OPEN, wide(word="passthrough")), "allow", id="the host's"),
     pytest.param(host_with(bits=None), with_width(OPEN, wide(48)), "allow", id="not known"),
-    pytest.param(replace(HOST, host_cpu=None), with_width(OPEN, wide(48)), "allow", id="no host"),
+    pytest.param(HOST._replace(host_cpu=None), with_width(OPEN, wide(48)), "allow", id="no host"),
 ]
 
 
@@ -94,7 +92,7 @@ def test_seen_bits(host: HostSnapshot, asked: str, origin: HostSnapshot, expecte
 def test_bits_of_a_model_are_qemus_own() -> None:
     """Without <maxphysaddr> a model has the same number everywhere."""
     xml = domain(cpu("Nehalem"))
-    stamp = replace(born(HOST, domain(OPEN)), phys_bits=46, model="Nehalem")
+    stamp = born(HOST, domain(OPEN))._replace(phys_bits=46, model="Nehalem")
 
     assert "phys-bits" not in told(judged(host_with(bits=39), stamped(xml, stamp), arrives=True))
 
@@ -139,7 +137,7 @@ def test_frequency_under_tcg() -> None:
 
 
 BORN = born(HOST, domain(OPEN))
-INVTSC = replace(BORN, features=BORN.features | {"invtsc"})
+INVTSC = BORN._replace(features=BORN.features | {"invtsc"})
 STAYS = mode("host-passthrough", attributes="migratable='off'")
 
 TSC_ROWS = [
@@ -151,7 +149,7 @@ TSC_ROWS = [
     pytest.param(tsc(1_000_000_000, scaling=True), OPEN, BORN, "allow", id="scaled"),
     pytest.param(tsc(1_000_000_000, scaling=None), OPEN, BORN, "allow", id="not known if it can"),
     pytest.param(host_with(tsc=None), OPEN, BORN, "allow", id="no counter known here"),
-    pytest.param(tsc(1), OPEN, replace(BORN, tsc=None), "allow", id="no counter known there"),
+    pytest.param(tsc(1), OPEN, BORN._replace(tsc=None), "allow", id="no counter known there"),
     pytest.param(
         tsc(1_000_000_000),
         STAYS,
@@ -172,7 +170,7 @@ def test_seen_frequency(host: HostSnapshot, asked: str, stamp: Stamp, expected: 
 
 def test_a_fixed_frequency_is_what_counts() -> None:
     """The guest has that, wherever it booted."""
-    xml = stamped(with_tsc(domain(OPEN), str(FIXED)), replace(BORN, tsc=1))
+    xml = stamped(with_tsc(domain(OPEN), str(FIXED)), BORN._replace(tsc=1))
 
     assert "allow" == told(judged(HOST, xml, operation="migrate"))
 

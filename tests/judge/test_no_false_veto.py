@@ -1,7 +1,7 @@
 """What libvirt accepts is not refused: its rule, written here a second time in words of sets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import pytest
@@ -174,8 +174,7 @@ def test_a_ceiling_is_the_only_other_reason(side: Side, data: st.DataObject) -> 
     """With a ceiling that holds everything nothing changes."""
     asked = draw_cpu(data, side, [Mode.CUSTOM, Mode.HOST_MODEL])
     everything = format_cpu(
-        replace(
-            CPUDef(model="Skylake-Server"),
+        CPUDef(model="Skylake-Server")._replace(
             features=MappingProxyType(dict.fromkeys(side.listed | side.of_model("EPYC"), REQUIRE)),
         )
     )

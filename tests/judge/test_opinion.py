@@ -1,7 +1,5 @@
 """The question that libvirt is asked about a guest, and our answer to the same."""
 
-from dataclasses import replace
-
 import pytest
 
 from guardd.cpu import CPUMap
@@ -97,8 +95,8 @@ def test_own_answer(host: HostSnapshot, cpu_map: CPUMap, asked: str, expected: s
 def test_no_answer() -> None:
     """Where another machine is known only, or none, or libvirt tells of no CPU."""
     here, other = (domain(cpu("Nehalem"), machine=machine) for machine in ("", "pc-q35-0.1"))
-    nothing = replace(
-        HASWELL, hypervisors=tuple(replace(h, host_model=None) for h in HASWELL.hypervisors)
+    nothing = HASWELL._replace(
+        hypervisors=tuple(h._replace(host_model=None) for h in HASWELL.hypervisors)
     )
 
     for host, xml in ((HASWELL, other), (POWER9, here), (nothing, here)):

@@ -1,7 +1,6 @@
 """The pool: a guest may only start with a CPU that each of its hosts can give."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -31,39 +30,35 @@ from tests.judge.test_stamp import A72, N1, amd, arm_host, less, power
 
 def called(host: HostSnapshot, name: str) -> HostSnapshot:
     """Give *host* another name."""
-    return replace(host, hostname=name)
+    return host._replace(hostname=name)
 
 
 def wide(host: HostSnapshot, bits: int) -> HostSnapshot:
     """Give *host* another number of physical address bits."""
     assert host.host_cpu is not None
     width = MaxPhysAddr(mode=PhysAddrMode.EMULATE, bits=bits)
-    return replace(host, host_cpu=replace(host.host_cpu, maxphysaddr=width))
+    return host._replace(host_cpu=host.host_cpu._replace(maxphysaddr=width))
 
 
 TWIN = called(HASWELL, "twin")
 OLD = called(less(HASWELL, "avx", "avx2"), "old")
 OLDER = called(less(HASWELL, "aes", "avx", "avx2"), "older")
 AMD = called(amd(HASWELL), "amd")
-TCG_ONLY = replace(TWIN, hypervisors=tuple(h for h in HASWELL.hypervisors if h.virt_type == "qemu"))
-NO_PASSTHROUGH = replace(
-    TWIN,
+TCG_ONLY = TWIN._replace(hypervisors=tuple(h for h in HASWELL.hypervisors if h.virt_type == "qemu"))
+NO_PASSTHROUGH = TWIN._replace(
     hypervisors=tuple(
-        replace(h, modes=h.modes - {Mode.HOST_PASSTHROUGH}) for h in HASWELL.hypervisors
+        h._replace(modes=h.modes - {Mode.HOST_PASSTHROUGH}) for h in HASWELL.hypervisors
     ),
 )
-NO_NEHALEM = replace(
-    TWIN,
+NO_NEHALEM = TWIN._replace(
     hypervisors=tuple(
-        replace(h, models=MappingProxyType({n: m for n, m in h.models.items() if n != "Nehalem"}))
+        h._replace(models=MappingProxyType({n: m for n, m in h.models.items() if n != "Nehalem"}))
         for h in HASWELL.hypervisors
     ),
 )
-NEW = replace(
-    TWIN,
+NEW = TWIN._replace(
     hypervisors=tuple(
-        replace(
-            h,
+        h._replace(
             host_model=CPUDef(
                 model="Haswell-noTSX",
                 features=MappingProxyType(
@@ -77,17 +72,16 @@ NEW = replace(
         for h in HASWELL.hypervisors
     ),
 )
-NEW_MODEL = replace(
-    TWIN,
+NEW_MODEL = TWIN._replace(
     hypervisors=tuple(
-        replace(h, host_model=CPUDef(model="Haswell-2040")) for h in HASWELL.hypervisors
+        h._replace(host_model=CPUDef(model="Haswell-2040")) for h in HASWELL.hypervisors
     ),
 )
 
 X86_ROWS = [
     pytest.param([TWIN], mode("host-passthrough"), "allow", id="alike"),
     pytest.param(
-        [HASWELL, replace(OLD, hostname="haswell")], cpu("Haswell-noTSX"), "allow", id="itself"
+        [HASWELL, OLD._replace(hostname="haswell")], cpu("Haswell-noTSX"), "allow", id="itself"
     ),
     pytest.param([OLD], cpu("Nehalem"), "allow", id="a model that all have"),
     pytest.param(

@@ -1,7 +1,5 @@
 """Which hypervisor a guest is held against, and what that one gives."""
 
-from dataclasses import replace
-
 import pytest
 
 from guardd.cpu.definition import Arch, CPUType
@@ -14,10 +12,10 @@ from tests.recordings import recorded_host
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 Q35, TCG = HASWELL.hypervisors
-PC = replace(Q35, machine="pc-i440fx-7.2")
-OTHER = replace(Q35, emulator="/opt/qemu")
-SMALL = replace(Q35, arch=Arch.I686, emulator="/usr/bin/qemu-system-i386", machine="pc-i440fx-7.2")
-HOST = replace(HASWELL, hypervisors=(Q35, TCG, PC, OTHER, SMALL))
+PC = Q35._replace(machine="pc-i440fx-7.2")
+OTHER = Q35._replace(emulator="/opt/qemu")
+SMALL = Q35._replace(arch=Arch.I686, emulator="/usr/bin/qemu-system-i386", machine="pc-i440fx-7.2")
+HOST = HASWELL._replace(hypervisors=(Q35, TCG, PC, OTHER, SMALL))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +68,7 @@ def test_accepted_on_kvm() -> None:
 @pytest.mark.parametrize("number", [1, 0])
 def test_accepted_without_the_silicon(number: int) -> None:
     """TCG gives what QEMU makes; and so it is where libvirt could not name the host."""
-    host = HASWELL if number else replace(HASWELL, host_cpu=None)
+    host = HASWELL if number else HASWELL._replace(host_cpu=None)
     hypervisor = host.hypervisors[number]
 
     reference = build_reference(OWN_MAP, host, hypervisor, exact=True)

@@ -1,7 +1,5 @@
 """Verdicts read back from their records and decided anew."""
 
-from dataclasses import replace
-
 import pytest
 
 from guardd import render
@@ -48,7 +46,7 @@ def test_decided_anew(xml: str, then: str, now: str, expected: str) -> None:
 
 def test_an_outdated_snapshot() -> None:
     """By one nobody is refused, by no policy."""
-    verdict = judged(replace(HASWELL, origin=Origin.STALE), NEEDS)
+    verdict = judged(HASWELL._replace(origin=Origin.STALE), NEEDS)
     past = past_verdict(render.journal_fields(verdict, 1))
 
     assert past is not None

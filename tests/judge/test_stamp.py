@@ -1,7 +1,6 @@
 """What a guest has seen since it booted, by its stamp, against a host that it comes to."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -47,22 +46,21 @@ def less(host: HostSnapshot, *names: str) -> HostSnapshot:
     hypervisors = tuple(
         h
         if h.host_model is None
-        else replace(
-            h,
-            host_model=replace(
-                h.host_model, features=MappingProxyType({**h.host_model.features, **off})
+        else h._replace(
+            host_model=h.host_model._replace(
+                features=MappingProxyType({**h.host_model.features, **off})
             ),
             models=MappingProxyType({}),
         )
         for h in host.hypervisors
     )
-    return replace(host, hypervisors=hypervisors)
+    return host._replace(hypervisors=hypervisors)
 
 
 def amd(host: HostSnapshot) -> HostSnapshot:
     """Give *host* with silicon of another vendor that has the same features."""
     assert host.host_cpu is not None
-    return replace(host, host_cpu=replace(host.host_cpu, vendor="AMD"))
+    return host._replace(host_cpu=host.host_cpu._replace(vendor="AMD"))
 
 
 def test_the_stamp_of_the_recorded_host() -> None:
@@ -72,10 +70,10 @@ def test_the_stamp_of_the_recorded_host() -> None:
     assert ("Intel", "Haswell-noTSX", 2593906000) == (SEEN.vendor, SEEN.model, SEEN.tsc)
 
 
-SVM = replace(SEEN, features=SEEN.features | {"svm"})
-NEWER = replace(SEEN, features=SEEN.features | {"amx-2040", "frob"})
-OLDER = replace(SEEN, features=SEEN.features - {"avx2"})
-OTHER_LIBVIRT = replace(SEEN, versions=MappingProxyType({"libvirt": "8.0.0"}))
+SVM = SEEN._replace(features=SEEN.features | {"svm"})
+NEWER = SEEN._replace(features=SEEN.features | {"amx-2040", "frob"})
+OLDER = SEEN._replace(features=SEEN.features - {"avx2"})
+OTHER_LIBVIRT = SEEN._replace(versions=MappingProxyType({"libvirt": "8.0.0"}))
 
 OPEN_ROWS = [
     pytest.param(HASWELL, OPEN, SEEN, "allow", id="the same host"),
@@ -95,7 +93,7 @@ OPEN_ROWS = [
     pytest.param(
         HASWELL,
         OPEN,
-        replace(SVM, features=SVM.features - {"avx2"}),
+        SVM._replace(features=SVM.features - {"avx2"}),
         "deny: lost-feature svm; new-feature avx2",
         id="more and less",
     ),
@@ -105,21 +103,21 @@ OPEN_ROWS = [
     pytest.param(
         HASWELL,
         OPEN,
-        replace(NEWER, features=NEWER.features | {"svm"}),
+        NEWER._replace(features=NEWER.features | {"svm"}),
         "deny: lost-feature svm; unchecked amx-2040",
         id="names of a newer libvirt do not hide what is known",
     ),
     pytest.param(
         HASWELL,
         OPEN,
-        replace(SEEN, features=SEEN.features | {"cmt", "osxsave", "topoext", "ht"}),
+        SEEN._replace(features=SEEN.features | {"cmt", "osxsave", "topoext", "ht"}),
         "allow",
         id="what libvirt takes out, or QEMU gives only by name",
     ),
     pytest.param(HASWELL, OPEN, OTHER_LIBVIRT, "allow", id="another libvirt that saw the same"),
     pytest.param(
-        replace(
-            HASWELL, hypervisors=tuple(replace(h, host_model=None) for h in HASWELL.hypervisors)
+        HASWELL._replace(
+            hypervisors=tuple(h._replace(host_model=None) for h in HASWELL.hypervisors)
         ),
         OPEN,
         SEEN,
@@ -129,7 +127,7 @@ OPEN_ROWS = [
     pytest.param(
         HASWELL,
         OPEN,
-        replace(SEEN, features=frozenset()),
+        SEEN._replace(features=frozenset()),
         "cannot-tell: unchecked x86_64",
         id="a stamp without features",
     ),
@@ -198,7 +196,7 @@ def test_the_modes_of_new_features() -> None:
 def test_names_are_told() -> None:
     """The doubt names them, and a stamp of another libvirt is said to be one."""
     unknown = judged(HASWELL, stamped(OPEN, NEWER), operation="migrate").findings[0]
-    older = replace(OLDER, versions=MappingProxyType({"libvirt": "8.0.0"}))
+    older = OLDER._replace(versions=MappingProxyType({"libvirt": "8.0.0"}))
     new = judged(HASWELL, stamped(OPEN, older), operation="migrate").findings[0]
 
     assert unknown.sentence.endswith("does not know: amx-2040, frob")
@@ -206,10 +204,10 @@ def test_names_are_told() -> None:
 
 
 BAD_ROWS = [
-    pytest.param(OPEN, replace(SEEN, uuid=UUID[::-1]), "of another guest", id="another guest"),
-    pytest.param(OPEN, replace(SEEN, uuid=UUID.upper()), "of another guest", id="upper case"),
-    pytest.param(OPEN, replace(SEEN, arch=Arch.I686), "a guest of i686 under kvm", id="arch"),
-    pytest.param(OPEN, replace(SEEN, virt_type="qemu"), "x86_64 under qemu", id="virt type"),
+    pytest.param(OPEN, SEEN._replace(uuid=UUID[::-1]), "of another guest", id="another guest"),
+    pytest.param(OPEN, SEEN._replace(uuid=UUID.upper()), "of another guest", id="upper case"),
+    pytest.param(OPEN, SEEN._replace(arch=Arch.I686), "a guest of i686 under kvm", id="arch"),
+    pytest.param(OPEN, SEEN._replace(virt_type="qemu"), "x86_64 under qemu", id="virt type"),
     pytest.param(
         domain(mode("host-passthrough", "require svm")),
         SEEN,
@@ -293,11 +291,11 @@ STAMPS = [
     SVM,
     NEWER,
     OLDER,
-    replace(SEEN, features=frozenset()),
-    replace(SEEN, vendor="AMD"),
-    replace(SEEN, model="Nehalem", features=frozenset({"fpu"})),
-    replace(SEEN, model="", vendor="", tsc=None),
-    replace(SEEN, uuid="x"),
+    SEEN._replace(features=frozenset()),
+    SEEN._replace(vendor="AMD"),
+    SEEN._replace(model="Nehalem", features=frozenset({"fpu"})),
+    SEEN._replace(model="", vendor="", tsc=None),
+    SEEN._replace(uuid="x"),
 ]
 
 
@@ -374,8 +372,8 @@ VENDOR_ROWS = [
 @pytest.mark.parametrize(("xml", "expected"), VENDOR_ROWS)
 def test_vendors(xml: str, expected: str) -> None:
     """A KVM guest is shown the vendor of its host's CPU, whatever its model is."""
-    custom = replace(
-        SEEN, model="Nehalem", features=cpus.features(OWN_MAP, Arch.X86_64, CPUDef(model="Nehalem"))
+    custom = SEEN._replace(
+        model="Nehalem", features=cpus.features(OWN_MAP, Arch.X86_64, CPUDef(model="Nehalem"))
     )
     stamp = SEEN if xml == OPEN else custom
     host = amd(HASWELL)
@@ -387,7 +385,7 @@ def test_vendors(xml: str, expected: str) -> None:
 def test_vendors_under_tcg() -> None:
     """QEMU shows the model's own there."""
     xml = domain(mode("maximum"), virt="qemu")
-    stamp = replace(born(HASWELL, xml), vendor="AMD")
+    stamp = born(HASWELL, xml)._replace(vendor="AMD")
 
     assert "allow" == told(judged(HASWELL, stamped(xml, stamp), operation="migrate"))
 
@@ -395,8 +393,8 @@ def test_vendors_under_tcg() -> None:
 @pytest.mark.parametrize("vendor", ["", "AMD"])
 def test_vendors_that_are_not_known(vendor: str) -> None:
     """Nothing is said where one of them is not."""
-    stamp = replace(SEEN, vendor=vendor)
-    host = HASWELL if not vendor else replace(HASWELL, host_cpu=None)
+    stamp = SEEN._replace(vendor=vendor)
+    host = HASWELL if not vendor else HASWELL._replace(host_cpu=None)
 
     assert Code.VENDOR_CROSSING not in {
         f.code for f in judged(host, stamped(OPEN, stamp), operation="migrate").findings
@@ -473,15 +471,14 @@ def test_as_written_is_judged_as_in_force(data: st.DataObject) -> None:
             }
         ),
     )
-    written = replace(
-        in_force,
+    written = in_force._replace(
         check=data.draw(st.sampled_from([Check.NONE, Check.PARTIAL, None])),
         fallback=data.draw(st.sampled_from(list(Fallback))),
         features=MappingProxyType(dict.fromkeys(sorted(forbidden), FeaturePolicy.FORBID)),
     )
     if data.draw(st.booleans()):
-        written = replace(written, mode=Mode.HOST_MODEL, model=None, vendor=None)
-        in_force = replace(in_force, vendor="Intel")
+        written = written._replace(mode=Mode.HOST_MODEL, model=None, vendor=None)
+        in_force = in_force._replace(vendor="Intel")
     host = HOSTS[data.draw(st.sampled_from(sorted(HOSTS)))]
     toml = data.draw(st.sampled_from(CEILINGS))
     live = domain(format_cpu(in_force))
@@ -498,7 +495,7 @@ def test_as_written_is_judged_as_in_force(data: st.DataObject) -> None:
 def test_as_written_with_names_that_are_not_known() -> None:
     """Then it is judged when its CPU in force is shown, as without a stamp."""
     xml = domain(cpu("Haswell", attributes="check='none'"))
-    for stamp in (NEWER, replace(SEEN, model="Haswell-2040"), replace(SEEN, features=frozenset())):
+    for stamp in (NEWER, SEEN._replace(model="Haswell-2040"), SEEN._replace(features=frozenset())):
         assert "allow" == told(judged(HASWELL, stamped(xml, stamp), operation="migrate"))
 
 
@@ -508,7 +505,7 @@ def test_as_written_with_names_that_are_not_known() -> None:
 def power(host: HostSnapshot, model: str) -> HostSnapshot:
     """Give *host* with another processor."""
     assert host.host_cpu is not None
-    return replace(host, host_cpu=replace(host.host_cpu, model=model))
+    return host._replace(host_cpu=host.host_cpu._replace(model=model))
 
 
 POWER_OPEN = domain(mode("host-passthrough"), arch="ppc64le")
@@ -565,7 +562,7 @@ def arm_host(*cores: int, features: str = "fp asimd sve", page_size: int = 4096)
         registers=MappingProxyType({"ID_AA64PFR0_EL1": 0x11}),
         page_size=page_size,
     )
-    return replace(NEOVERSE, arm=arm)
+    return NEOVERSE._replace(arm=arm)
 
 
 N1, N1_R1, A72 = 0x413FD0C0, 0x413FD0C1, 0x410FD083

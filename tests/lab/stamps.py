@@ -1,7 +1,6 @@
 """Stamps of guests on a host of the lab: read, put there by hand, held against QEMU's own word."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from guardd.facts.domain import parse_domain
@@ -40,7 +39,7 @@ def put(host: Host, guest: str, text: str, *flags: str) -> None:
 
 def make_old(host: Host, guest: str) -> Stamp:
     """Have the stamp of a running guest say that it was written long ago, to see it renewed."""
-    old = replace(await_stamp(host, guest), taken=LONG_AGO)
+    old = await_stamp(host, guest)._replace(taken=LONG_AGO)
     put(host, guest, format_stamp(old))
     return old
 

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -136,7 +135,7 @@ def test_a_reset_renews(guarded_host: Host, virt: str, cpu: str | None) -> None:
     guarded_host.virsh("reset", "web1")
 
     new = stamps.await_renewal(guarded_host, "web1")
-    assert replace(old, taken=new.taken) == new
+    assert old._replace(taken=new.taken) == new
 
 
 def test_a_reset_after_a_restart_of_the_daemon(guarded_host: Host) -> None:
@@ -146,7 +145,7 @@ def test_a_reset_after_a_restart_of_the_daemon(guarded_host: Host) -> None:
     restart_daemon(guarded_host)
     guarded_host.virsh("reset", "web1")
     new = stamps.await_renewal(guarded_host, "web1")
-    stamps.put(guarded_host, "web1", format_stamp(replace(new, host="elsewhere")))
+    stamps.put(guarded_host, "web1", format_stamp(new._replace(host="elsewhere")))
     restart_daemon(guarded_host)
     before = guarded_host.cursor()
     guarded_host.virsh("reset", "web1")

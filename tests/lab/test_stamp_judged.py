@@ -1,7 +1,6 @@
 """Guests that take their host's CPU, judged by their stamp where they arrive; and bad stamps."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -130,7 +129,7 @@ def test_a_stamp_that_names_what_this_host_lacks(guarded_pair: tuple[Host, Host]
     source, destination = guarded_pair
     start(source, "roamer", MAXIMUM)
     stamp = stamps.await_stamp(source, "roamer")
-    better = replace(stamp, features=stamp.features | {"avx512f", "avx512bw"})
+    better = stamp._replace(features=stamp.features | {"avx512f", "avx512bw"})
     stamps.put(source, "roamer", format_stamp(better))
     pid = guard.qemu_pid(source, "roamer")
     moved = source.migrate("roamer", destination, check=False)
@@ -195,7 +194,7 @@ def test_a_bad_stamp(guarded_mixed_pair: tuple[Host, Host], how: str) -> None:
     start(source, "roamer", MAXIMUM)
     stamp = stamps.await_stamp(source, "roamer")
     if how == "of-another-guest":
-        text = format_stamp(replace(stamp, uuid=guest_uuid("another")))
+        text = format_stamp(stamp._replace(uuid=guest_uuid("another")))
     else:
         text = TAMPERED[how](format_stamp(stamp))
     stamps.put(source, "roamer", text)

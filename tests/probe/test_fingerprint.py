@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,8 +104,7 @@ def test_an_empty_host(tmp_path: Path) -> None:
 
 def test_it_makes_a_snapshot_stale(root: Path) -> None:
     """What was kept is believed until something changed."""
-    kept = replace(
-        recorded_host("haswell"),
+    kept = recorded_host("haswell")._replace(
         origin=Origin.KEPT,
         fingerprint=read_fingerprint([QEMU], root),
     )

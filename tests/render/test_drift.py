@@ -1,7 +1,6 @@
 """Drift in words."""
 
 import json
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd.facts.drift import Change, Drift, HypervisorDrift, Moved, compare_hosts
@@ -20,14 +19,13 @@ from guardd.render.drift import (
 from tests.judge.table import HASWELL, OWN_MAP, UUID, cpu, domain, policy_of
 from tests.recordings import recorded_host, without
 
-POORER = replace(
-    without(HASWELL, "avx2", "umip", "vme"),
+POORER = without(HASWELL, "avx2", "umip", "vme")._replace(
     taken="2026-11-23T06:00:00Z",
     qemu="7.2.1",
     fingerprint=MappingProxyType({"kernel": "6.1.0"}),
 )
-RICHER = replace(
-    HASWELL, qemu="7.2.0", fingerprint=MappingProxyType({"kernel": "6.1.0", "microcode": "0x1"})
+RICHER = HASWELL._replace(
+    qemu="7.2.0", fingerprint=MappingProxyType({"kernel": "6.1.0", "microcode": "0x1"})
 )
 
 
@@ -74,7 +72,7 @@ def test_lost() -> None:
 def test_machines_of_one_emulator() -> None:
     """They are told once."""
     kvm = HASWELL.hypervisors[0]
-    pair = replace(HASWELL, hypervisors=(kvm, replace(kvm, machine="pc-i440fx-7.2")))
+    pair = HASWELL._replace(hypervisors=(kvm, kvm._replace(machine="pc-i440fx-7.2")))
 
     lines = lines_of(compared(pair, without(pair, "avx2")))
 
@@ -84,7 +82,7 @@ def test_machines_of_one_emulator() -> None:
 
 def test_nothing_lost() -> None:
     """A package that was put in again: said, and said to be harmless."""
-    again = replace(HASWELL, fingerprint=MappingProxyType({"kernel": "6.1.1"}))
+    again = HASWELL._replace(fingerprint=MappingProxyType({"kernel": "6.1.1"}))
 
     drift = compared(HASWELL, again)
 
@@ -96,8 +94,8 @@ def test_nothing_lost() -> None:
 def test_models_only() -> None:
     """A new QEMU knows more names; no feature moved."""
     kvm = HASWELL.hypervisors[0]
-    more = replace(kvm, models=MappingProxyType({**kvm.models, "Old": kvm.models["Nehalem"]}))
-    now = replace(HASWELL, hypervisors=(more, *HASWELL.hypervisors[1:]))
+    more = kvm._replace(models=MappingProxyType({**kvm.models, "Old": kvm.models["Nehalem"]}))
+    now = HASWELL._replace(hypervisors=(more, *HASWELL.hypervisors[1:]))
 
     assert "no feature lost, none gained" == summary(compared(HASWELL, now))
     assert "models not usable any more: Old" == summary(compared(now, HASWELL))
@@ -105,7 +103,7 @@ def test_models_only() -> None:
 
 def test_gone() -> None:
     """No KVM any more."""
-    now = replace(HASWELL, hypervisors=HASWELL.hypervisors[1:])
+    now = HASWELL._replace(hypervisors=HASWELL.hypervisors[1:])
 
     assert "no KVM x86_64 any more" == summary(compared(HASWELL, now))
     assert "  is not there any more" in lines_of(compared(HASWELL, now))

@@ -1,7 +1,5 @@
 """The words that a person reads: one line at the hook, a record in the journal, a report."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +18,7 @@ from guardd.render import (
     report,
 )
 from tests.judge.table import HASWELL, cpu, domain, judged, mode
+from tests.strategies import values
 
 HOST = "Haswell, KVM"
 
@@ -164,16 +163,16 @@ def test_the_finding_that_decided_comes_first(decision: Decision, expected: Code
     both = [(Code.SILENT_DOWNGRADE, "a"), (Code.UNCHECKED, "b"), (Code.MISSING_FEATURE, "c")]
     given = verdict(*both, decision=decision, sentence="s")
     modes = [Enforcement.WARN, Enforcement.ENFORCE, Enforcement.ENFORCE]
-    findings = [replace(f, mode=m) for f, m in zip(given.findings, modes, strict=True)]
+    findings = [f._replace(mode=m) for f, m in zip(given.findings, modes, strict=True)]
 
-    assert hook_line(replace(given, findings=tuple(findings))).startswith(
+    assert hook_line(given._replace(findings=tuple(findings))).startswith(
         f"cpu-guardd[{expected}]: "
     )
 
 
 def test_a_verdict_on_a_host_of_which_nothing_is_known() -> None:
     """Without a host there is no empty pair of brackets."""
-    given = replace(verdict(decision=Decision.ALLOW), host_cpu="")
+    given = verdict(decision=Decision.ALLOW)._replace(host_cpu="")
 
     assert "cpu-guardd: web1 fits this host (nothing to compare)" == hook_line(given)
 
@@ -201,7 +200,7 @@ ANY = st.text(st.characters())
 NASTY = ANY | st.sampled_from(
     ["\x1b[2J\x1b[H", "a\nb", "\r\n", "x" * 10_000, "{guest}", "%s", "\0"]
 )
-VERDICTS = st.builds(
+VERDICTS = values(
     Verdict,
     domain=NASTY,
     uuid=NASTY,
@@ -234,13 +233,12 @@ def test_nothing_gets_through_to_a_terminal(given_verdict: Verdict) -> None:
 @given(VERDICTS)
 def test_nothing_gets_through_to_a_report(given_verdict: Verdict) -> None:
     """No text can add a line of its own that looks like ours."""
-    harmless = replace(
-        given_verdict,
+    harmless = given_verdict._replace(
         domain="x",
         guest_cpu=given_verdict.guest_cpu and "x",
         leniency=given_verdict.leniency and "x",
         findings=tuple(
-            replace(f, subject="x", sentence="x", hint=f.hint and "x")
+            f._replace(subject="x", sentence="x", hint=f.hint and "x")
             for f in given_verdict.findings
         ),
     )
@@ -307,17 +305,17 @@ def test_each_finding_has_its_message_id(code: Code) -> None:
     """journalctl -x shows the page of what decided."""
     given = verdict((Code.SILENT_DOWNGRADE, "a"), (code, "b"), decision=Decision.DENY)
     modes = [Enforcement.WARN, Enforcement.ENFORCE]
-    findings = tuple(replace(f, mode=m) for f, m in zip(given.findings, modes, strict=True))
+    findings = tuple(f._replace(mode=m) for f, m in zip(given.findings, modes, strict=True))
     decision = Decision.CANNOT_TELL if code.is_doubt else Decision.DENY
-    fields = journal_fields(replace(given, findings=findings, decision=decision), 0)
+    fields = journal_fields(given._replace(findings=findings, decision=decision), 0)
 
     assert MESSAGE_ID[code] == fields["MESSAGE_ID"]
 
 
 def test_a_veto_that_was_none() -> None:
     """Line, report and journal say that the guest was let through, and why."""
-    given = replace(
-        verdict(*MISSING[:1], decision=Decision.WARN), would_refuse=True, leniency="the\nreason"
+    given = verdict(*MISSING[:1], decision=Decision.WARN)._replace(
+        would_refuse=True, leniency="the\nreason"
     )
     line, lines = hook_line(given), report(given).splitlines()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -129,7 +129,7 @@ def test_a_loss_that_nobody_needs(tmp_path: Path) -> None:
 
 def test_a_file_alone(connection: Connection) -> None:
     """A package put in again: nothing lost, nothing gained."""
-    again = replace(TSX, fingerprint=MappingProxyType({"microcode": "0x3"}))
+    again = TSX._replace(fingerprint=MappingProxyType({"microcode": "0x3"}))
     [record] = changed(connection, TSX, again).records
 
     assert ("6", True) == (
@@ -141,7 +141,7 @@ def test_a_file_alone(connection: Connection) -> None:
 def test_no_change(connection: Connection) -> None:
     """A refresh that finds the same, and one that learned of another machine, say nothing."""
     [known] = TSX.hypervisors
-    more = replace(TSX, hypervisors=(replace(known, machine="pc-2"), known))
+    more = TSX._replace(hypervisors=(known._replace(machine="pc-2"), known))
 
     assert Room() == changed(connection, TSX, more)
 
@@ -166,6 +166,6 @@ def test_a_powerpc_host_by_its_exact_model(connection: Connection) -> None:
     room = Room()
     known = Known(host=exact, policy=Policy(), cpu_map=small_map())
 
-    room.watch(known).changed(connection, power9, replace(power9, taken="2027"))
+    room.watch(known).changed(connection, power9, power9._replace(taken="2027"))
 
     assert Room() == room

@@ -1,7 +1,5 @@
 """The second opinion where libvirt has none; tests/lab has the real answers."""
 
-from dataclasses import replace
-
 import pytest
 
 from guardd.judge import judge
@@ -40,7 +38,7 @@ def test_libvirt_has_none(driver: Driver) -> None:
     put(opinion, driver, notes, domain(cpu("EPYC", attributes="check='partial'")))
     assert {"no-opinion": 2} == notes.counted
 
-    notes.host = replace(HASWELL, taken="2026-11-22T22:00:00Z")
+    notes.host = HASWELL._replace(taken="2026-11-22T22:00:00Z")
     put(opinion, driver, notes, ASKED)
     assert {"no-opinion": 3} == notes.counted
     assert [] == notes.records

@@ -122,7 +122,7 @@ class Bench:
     def put(self, name: str, stamp: Stamp | None) -> None:
         """Write a stamp as it came from elsewhere, or take it away."""
         uuid = self.event(name, Happening.BOOTED).uuid
-        text = None if stamp is None else format_stamp(replace(stamp, uuid=uuid))
+        text = None if stamp is None else format_stamp(stamp._replace(uuid=uuid))
         assert libvirtconn.set_metadata(self.connection, uuid, text, PREFIX, NAMESPACE)
 
     def guest(self, name: str) -> Guest:
@@ -285,7 +285,7 @@ def test_a_reset_renews(bench: Bench) -> None:
     bench.put("web1", ELSEWHERE)
     bench.happens("web1", Happening.MIGRATED)
     # an update meanwhile changes nothing of what the guest's QEMU gives, which runs already
-    bench.seen.host = replace(HOST, qemu="8.0.0", hypervisors=())
+    bench.seen.host = HOST._replace(qemu="8.0.0", hypervisors=())
     bench.happens("web1", Happening.RESET)
     stamp = bench.stamp("web1")
 
@@ -304,17 +304,17 @@ def test_a_reset_of_a_guest_that_started_before_the_daemon(bench: Bench) -> None
     old = bench.stamp("web1")
     later = Bench(bench.connection)
     assert old is not None
-    later.put("web1", replace(old, taken=ELSEWHERE.taken))
+    later.put("web1", old._replace(taken=ELSEWHERE.taken))
     later.chore.connected(bench.connection)
     later.happens("web1", Happening.RESET)
 
     new = later.stamp("web1")
     assert new is not None
     assert new.taken > ELSEWHERE.taken
-    assert replace(old, taken=new.taken) == new
+    assert old._replace(taken=new.taken) == new
 
 
-@pytest.mark.parametrize("stamp", [ELSEWHERE, replace(ELSEWHERE, host="here")])
+@pytest.mark.parametrize("stamp", [ELSEWHERE, ELSEWHERE._replace(host="here")])
 def test_a_reset_of_a_guest_that_nobody_saw_start(bench: Bench, stamp: Stamp) -> None:
     """Its stamp is of another host, or of this one before an update: it would be a guess now."""
     bench.start("web1", OPEN)
@@ -435,7 +435,7 @@ def test_a_read_only_connection(bench: Bench) -> None:
     may, may_not = (
         libvirtconn.open_connection("test:///default", read_only=only) for only in (False, True)
     )
-    bench.seen.host = replace(HOST, hypervisors=(replace(HOST.hypervisors[0], arch=Arch.I686),))
+    bench.seen.host = HOST._replace(hypervisors=(HOST.hypervisors[0]._replace(arch=Arch.I686),))
     may.createXML(
         "<domain type='test'><name>ro</name><memory>1024</memory><os><type arch='i686'>hvm</type>"
         f"</os>{CUSTOM}</domain>"

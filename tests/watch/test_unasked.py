@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -165,7 +165,7 @@ def test_record_and_problem(watched: Watched) -> None:
         )
     } == watched.notes.problems
 
-    by_hand = replace(REQUEST, domain=BY_HAND)
+    by_hand = REQUEST._replace(domain=BY_HAND)
     watched.chore.judged(watched.driver.connection, by_hand, VERDICT)
     assert {"hook"} == set(watched.notes.problems)
     watched.live("judged")

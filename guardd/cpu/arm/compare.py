@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from guardd.cpu.arm.map import ArmMap
 from guardd.cpu.definition import CPUDef, CPUType, FeaturePolicy, Match, Mode
@@ -41,7 +40,7 @@ def update(_arm: ArmMap, guest: CPUDef, host: CPUDef | None, _removed: FeaturePo
         return guest
     if host is None:
         raise UnknownHost("unknown host CPU model")
-    return replace(copy_model(guest, host), mode=Mode.CUSTOM, match=Match.EXACT)
+    return copy_model(guest, host)._replace(mode=Mode.CUSTOM, match=Match.EXACT)
 
 
 def validate_features(arm: ArmMap, cpu: CPUDef) -> None:

@@ -8,8 +8,8 @@ kernels run in it. Higher values of an ID register's field mean more (Arm ARM, D
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from guardd.cpu.arm.midr import MIDR
 from guardd.cpu.driver import CompareResult, Comparison, Difference
@@ -69,8 +69,7 @@ FIELD_BITS = 4
 _SIGNED = frozenset({"FP", "AdvSIMD"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmHost:
+class ArmHost(NamedTuple):
     """An aarch64 host.
 
     `cores`: one MIDR for each kind of core, more than one on big.LITTLE. `features`: names as in

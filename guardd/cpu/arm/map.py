@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from guardd.cpu.map import ReadFile, read_map, read_vendor
@@ -21,13 +20,14 @@ class Model(NamedTuple):
     part: int
 
 
-@dataclass(slots=True)
 class ArmMap:
     """Vendors by name with their codes, features, models; filled while the map is read."""
 
-    vendors: dict[str, int] = field(default_factory=dict)
-    features: dict[str, None] = field(default_factory=dict)
-    models: dict[str, Model] = field(default_factory=dict)
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.vendors: dict[str, int] = {}
+        self.features: dict[str, None] = {}
+        self.models: dict[str, Model] = {}
 
     def add(self, kind: str, name: str, element: Element) -> None:
         """Take one element of the map (see `guardd.cpu.map.read_map`); raises BrokenMap."""

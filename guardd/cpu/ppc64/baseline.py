@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from guardd.cpu.definition import CPUDef, Fallback, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import Limits
@@ -22,7 +21,7 @@ def decode(ppc64: PPC64Map, stub: CPUDef, pvr: int, limits: Limits) -> CPUDef:
         raise NoSuitableModel(f"Cannot find CPU model with PVR 0x{pvr:08x}")
     if limits.models is not None and not {model.name, model.family} & limits.models.keys():
         raise UnsupportedModel(f"CPU model {model.name} is not supported by hypervisor")
-    return replace(stub, model=model.name, vendor=model.vendor)
+    return stub._replace(model=model.name, vendor=model.vendor)
 
 
 def baseline(ppc64: PPC64Map, cpus: Sequence[CPUDef], _limits: Limits) -> CPUDef:
@@ -66,7 +65,7 @@ def update(
     _ppc64: PPC64Map, guest: CPUDef, _host: CPUDef | None, _removed: FeaturePolicy
 ) -> CPUDef:
     """Give *guest* with match exact if its mode is custom; host-model stays what it is."""
-    return replace(guest, match=Match.EXACT) if guest.mode is Mode.CUSTOM else guest
+    return guest._replace(match=Match.EXACT) if guest.mode is Mode.CUSTOM else guest
 
 
 def vendor_for_model(ppc64: PPC64Map, name: str) -> str | None:

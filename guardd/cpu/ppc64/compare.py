@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
@@ -30,7 +29,7 @@ _STRTOL = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,10})")
 def convert_legacy(cpu: CPUDef) -> CPUDef:
     """Give *cpu* with the name its model has today; others stay as they are."""
     today = LEGACY_NAMES.get(cpu.model or "")
-    return cpu if today is None else replace(cpu, model=today)
+    return cpu if today is None else cpu._replace(model=today)
 
 
 def compare(ppc64: PPC64Map, host: CPUDef, cpu: CPUDef) -> Comparison:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -49,7 +48,6 @@ class Model(NamedTuple):
         return all(any(own.covers(each) for own in self.pvrs) for each in other.pvrs)
 
 
-@dataclass(slots=True)
 class PPC64Map:
     """Vendors and models in map order; filled while the map is read, then only read.
 
@@ -57,9 +55,17 @@ class PPC64Map:
     tells their revisions apart.
     """
 
-    vendors: set[str] = field(default_factory=set)
-    models: dict[str, Model] = field(default_factory=dict)
-    pvr: PVRMatch = PVRMatch.FAMILY
+    def __init__(self) -> None:
+        """Begin with nothing, by family."""
+        self.vendors: set[str] = set()
+        self.models: dict[str, Model] = {}
+        self.pvr = PVRMatch.FAMILY
+
+    def with_pvr(self, pvr: PVRMatch) -> PPC64Map:
+        """Give the same vendors and models, told apart by *pvr*."""
+        other = PPC64Map()
+        other.vendors, other.models, other.pvr = self.vendors, self.models, pvr
+        return other
 
     def add(self, kind: str, name: str, element: Element) -> None:
         """Take one element of the map (see `guardd.cpu.map.read_map`); raises BrokenMap."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from guardd.cpu.definition import CPUDef, Fallback
 from guardd.cpu.driver import Limits
@@ -40,8 +39,7 @@ def baseline(x86: X86Map, cpus: Sequence[CPUDef], limits: Limits) -> CPUDef:
     result = decode_bits(x86, CPUDef(), bits, limits._replace(preferred=names))
     is_the_one = names == (result.model,)
     has_vendors = all(cpu.vendor is not None for cpu in cpus)
-    return replace(
-        result,
+    return result._replace(
         fallback=Fallback.FORBID if is_the_one else Fallback.ALLOW,
         vendor=result.vendor if has_vendors else None,
     )

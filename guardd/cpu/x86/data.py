@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
@@ -40,11 +39,10 @@ VENDOR = tuple(Register("cpuid", 0, 0, name) for name in ("ebx", "edx", "ecx"))
 NO_REGISTERS: Mapping[Register, int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class CPUData:
+class CPUData(NamedTuple):
     """The registers that are not zero; those that no known feature uses are kept as well."""
 
-    registers: Mapping[Register, int] = field(default_factory=lambda: NO_REGISTERS)
+    registers: Mapping[Register, int] = NO_REGISTERS
 
     @property
     def signature(self) -> Signature:

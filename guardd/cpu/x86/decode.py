@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -76,8 +75,7 @@ def decode_bits(x86: X86Map, stub: CPUDef, bits: int, limits: Limits = NO_LIMITS
     if limits.migratable:
         for name in [n for n in best.features if not x86.features[n].migratable]:
             del best.features[name]
-    return replace(
-        stub,
+    return stub._replace(
         model=best.model.name,
         vendor=stub.vendor if vendor is None else vendor.name,
         signature=signature if signature.family else None,

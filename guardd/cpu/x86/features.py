@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd.cpu.attributes import UINT_MAX
@@ -64,7 +63,7 @@ def expand(x86: X86Map, cpu: CPUDef) -> CPUDef:
     if is_guest:
         for name in model.removed:
             listed.setdefault(name, FeaturePolicy.DISABLE)
-    return replace(cpu, features=MappingProxyType(listed))
+    return cpu._replace(features=MappingProxyType(listed))
 
 
 def encode(x86: X86Map, cpu: CPUDef) -> Encoded[CPUData]:

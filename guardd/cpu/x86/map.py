@@ -6,14 +6,13 @@ Source: spec cpu-x86, sections 1.2-1.4 (elements) and 2 (the bit set that stands
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
 from guardd.cpu.attributes import UINT_MAX, parse_unsigned
 from guardd.cpu.definition import Signature
 from guardd.cpu.map import ReadFile, read_map, read_vendor
-from guardd.cpu.x86.data import SIGNATURE, VENDOR, CPUData, Register, read_items
+from guardd.cpu.x86.data import SIGNATURE, VENDOR, CPUData, read_items
 from guardd.cpu.x86.internal import INTERNAL
 from guardd.errors import BrokenMap, InvalidCPUData, UnknownFeature, UnknownModel
 from guardd.xmldoc import Element
@@ -57,8 +56,7 @@ class ModelSignature(NamedTuple):
         return not self.steppings or signature.stepping in self.steppings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class Model(NamedTuple):
     """A CPU model: the bits of its features and what else the map says of it.
 
     `removed`: features that QEMU once had in this model and no longer has; they are not in `bits`.
@@ -90,24 +88,23 @@ _INTERNAL_FEATURES = {
 }
 
 
-@dataclass(slots=True, eq=False)
 class X86Map:
     """Vendors, features and models in map order; filled while the map is read, then only read.
-
-    One is equal to itself only.
 
     `positions`: the number of each register's bit 0 in the integers of this map. `has_checks`:
     some model of it has `compat_check`.
     """
 
-    vendors: dict[str, Vendor] = field(default_factory=dict)
-    features: dict[str, Feature] = field(default_factory=dict)
-    models: dict[str, Model] = field(default_factory=dict)
-    canonical: dict[str, str] = field(default_factory=dict)
-    positions: dict[Register, int] = field(default_factory=_RESERVED.copy)
-    has_checks: bool = False
-    # what `names` was asked for: a host is asked for the same few again and again
-    _named: dict[int, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    def __init__(self) -> None:
+        """Begin with the registers that always count, and nothing else."""
+        self.vendors: dict[str, Vendor] = {}
+        self.features: dict[str, Feature] = {}
+        self.models: dict[str, Model] = {}
+        self.canonical: dict[str, str] = {}
+        self.positions = _RESERVED.copy()
+        self.has_checks = False
+        # what `names` was asked for: a host is asked for the same few again and again
+        self._named: dict[int, tuple[str, ...]] = {}
 
     def model(self, name: str) -> Model:
         """Give the model called *name*; raises UnknownModel."""

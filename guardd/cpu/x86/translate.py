@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from guardd.cpu.definition import CPUDef, Signature
@@ -25,10 +24,9 @@ def translate(x86: X86Map, cpu: CPUDef, models: HypervisorModels) -> CPUDef:
     bits = all_bits(x86, cpu) | _signature(model) << x86.positions[SIGNATURE]
     if model.vendor is not None:
         bits |= x86.vendors[model.vendor].bits
-    stub = replace(cpu, model=None, features={})
+    stub = cpu._replace(model=None, features={})
     nearest = decode_bits(x86, stub, bits, Limits(models=models))
-    return replace(
-        cpu,
+    return cpu._replace(
         model=nearest.model,
         features=MappingProxyType({**nearest.features, **cpu.features}),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ def update(x86: X86Map, guest: CPUDef, host: CPUDef | None, removed: FeaturePoli
         raise NoModel("no CPU model specified")
     features = dict(guest.features)
     _add_removed(features, x86.model(guest.model).removed, removed)
-    return replace(guest, features=MappingProxyType(features))
+    return guest._replace(features=MappingProxyType(features))
 
 
 def _update_from_host(x86: X86Map, guest: CPUDef, host: CPUDef) -> CPUDef:
@@ -43,12 +42,11 @@ def _update_from_host(x86: X86Map, guest: CPUDef, host: CPUDef) -> CPUDef:
             has = x86.any_feature(name).bits & ~given == 0
             own[name] = FeaturePolicy.REQUIRE if has else FeaturePolicy.DISABLE
     if guest.mode is not Mode.HOST_MODEL and guest.match is not Match.MINIMUM:
-        return replace(guest, features=own)
+        return guest._replace(features=own)
 
     updated = copy_model(guest, host)
     is_host_model = guest.mode is Mode.HOST_MODEL
-    return replace(
-        updated,
+    return updated._replace(
         mode=Mode.CUSTOM,
         match=Match.EXACT,
         vendor=host.vendor if is_host_model else guest.vendor,
@@ -97,7 +95,7 @@ def update_live(x86: X86Map, cpu: CPUDef, live: LiveData[CPUData]) -> CPUDef | N
     if extra or missing or is_unknown_off:
         raise SpecificationMismatch(tuple(extra), tuple(missing))
     _add_removed(features, wanted.removed, FeaturePolicy.DISABLE)
-    return replace(cpu, features=MappingProxyType(features))
+    return cpu._replace(features=MappingProxyType(features))
 
 
 class _Wanted(NamedTuple):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 
@@ -115,6 +113,6 @@ def test_vendor_for_model() -> None:
 
 def test_host_type_counts_not_the_name() -> None:
     """Features without policy are a host's wherever they stand."""
-    definition = replace(host("Old", "vmx"), type=CPUType.GUEST, features={"vmx": None})
+    definition = host("Old", "vmx")._replace(type=CPUType.GUEST, features={"vmx": None})
     assert cpu.has_feature(MAP, X64, definition, "vmx")
     assert FeaturePolicy.REQUIRE not in definition.features.values()

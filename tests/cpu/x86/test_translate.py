@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +25,7 @@ def test_translate() -> None:
         "Old",
         "+sse2 !vmx +x2apic +hle +avx2 +rtm +rdctl-no ?svm",
     )
-    assert asked == replace(translated, model="New", features=asked.features)
+    assert asked == translated._replace(model="New", features=asked.features)
 
 
 def test_broken_tsx() -> None:

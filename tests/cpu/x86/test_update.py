@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 
@@ -22,7 +20,7 @@ from guardd.errors import (
 from tests.cpu.definitions import X86_GUESTS, X86_HOSTS, guest, host, listed
 from tests.cpu.maps import MAP, X86
 
-HOST = replace(host("Mid", "vmx", vendor="Intel"), microcode=7, vendor_id="GenuineIntel")
+HOST = host("Mid", "vmx", vendor="Intel")._replace(microcode=7, vendor_id="GenuineIntel")
 REQUIRE = FeaturePolicy.REQUIRE
 
 
@@ -33,8 +31,7 @@ def update(definition: CPUDef, one: CPUDef | None = HOST) -> CPUDef:
 def test_host_model() -> None:
     """Model, vendor and features are the host's; the guest's own features go on top."""
     asked = guest("dropped", "+svm -vmx", mode=Mode.HOST_MODEL, check=Check.PARTIAL)
-    expected = replace(
-        guest("Mid", "-vmx +svm", vendor="Intel", check=Check.PARTIAL),
+    expected = guest("Mid", "-vmx +svm", vendor="Intel", check=Check.PARTIAL)._replace(
         microcode=7,
         vendor_id="GenuineIntel",
     )
@@ -156,7 +153,7 @@ def test_live_leaves_alone(mode: Mode) -> None:
     """A mode that promises nothing in particular is not touched unless check='full' is asked."""
     asked = guest(None, "+vmx", mode=mode)
     assert update_live(asked, live("svm")) is None
-    full = replace(asked, check=Check.FULL)
+    full = asked._replace(check=Check.FULL)
     with pytest.raises(SpecificationMismatch, match="missing features: vmx"):
         update_live(full, live(""))
 
