@@ -7,12 +7,12 @@ Whoever may change the guest's XML may change it, so it can only speak against a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, Signature
+from guardd.digest import digest
 from guardd.errors import BadStamp, GuardError
 from guardd.xmldoc import Element, escape, read_xml
 
@@ -95,12 +95,12 @@ def parse_stamp(text: str | bytes) -> Stamp:
 def stamp_from_element(element: Element) -> Stamp:
     """Read the element that libvirt keeps; raises BadStamp."""
     words = {str(name): str(text) for name, text in element.attrib.items()}
-    version, digest = words.pop("version", ""), words.pop("digest", "")
+    version, written = words.pop("version", ""), words.pop("digest", "")
     if version != str(VERSION):
         raise BadStamp(
             f"the stamp is of version {version[:MAX_LENGTH]!r}, this program reads {VERSION}"
         )
-    if digest != _digest(words) or len(element):
+    if written != _digest(words) or len(element):
         raise BadStamp("the stamp is not as it was written: its digest is another")
     try:
         return _stamp_from(words)
@@ -177,4 +177,4 @@ def _number(number: int | None) -> str:
 def _digest(words: Mapping[str, str]) -> str:
     """Sum up what was written, to notice what was cut or edited by hand; it is no signature."""
     text = "\n".join(f"{name}={words[name]}" for name in sorted(words))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest(text.encode())

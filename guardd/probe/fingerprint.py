@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from guardd.digest import digest
 from guardd.probe import cpu_map
 
 CPU_MAP = "cpu-map"  # its key in a fingerprint
@@ -47,10 +47,8 @@ def _folder(path: Path) -> str:
         entries = sorted(path.iterdir())
     except OSError:
         return ""
-    digest = hashlib.sha256()
-    for entry in entries:
-        digest.update(f"{entry.name} {_state(entry)}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:16]
+    text = "".join(f"{entry.name} {_state(entry)}\n" for entry in entries)
+    return digest(text.encode("utf-8", "surrogateescape"))
 
 
 def _state(path: Path) -> str:
