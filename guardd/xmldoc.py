@@ -38,8 +38,8 @@ MAX_MARKS = 1 << 19
 # prefix in one namespace after the other
 MAX_ATTRIBUTES = 1024
 MAX_NAMESPACES = 1024
-# bytes, in which the worst takes some 20 ms: most guests need no closer look, and are for expat
-SMALL = 32 << 10
+# bytes, in which the worst takes 0.1 s: guests and CPU maps need no closer look, and are for expat
+SMALL = 64 << 10
 
 # a tag that has room for more than MAX_ATTRIBUTES, with the text up to the next one
 _LONG_TAG = re.compile(rb"<[^<]{%d,}" % (4 * MAX_ATTRIBUTES))
