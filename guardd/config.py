@@ -1,7 +1,5 @@
 """guardd.toml and its drop-ins, as text, to a Config; a mistake names file, line and key."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum

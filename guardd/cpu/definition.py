@@ -1,7 +1,5 @@
 """A CPU definition and its words, spelled as in libvirt's XML."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType

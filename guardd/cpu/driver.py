@@ -1,7 +1,5 @@
 """The shape of a CPU driver, and of what a comparison answers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
@@ -28,7 +26,7 @@ class CompareResult(StrEnum):
     UNCHECKED = "unchecked"
 
     @property
-    def as_libvirt(self) -> CompareResult:
+    def as_libvirt(self) -> "CompareResult":
         """What libvirt itself answers, to be put beside it."""
         return CompareResult.IDENTICAL if self is CompareResult.UNCHECKED else self
 
@@ -59,7 +57,7 @@ class Comparison(NamedTuple):
     subjects: tuple[str, ...] = ()
 
     @classmethod
-    def incompatible(cls, difference: Difference, *subjects: str) -> Comparison:
+    def incompatible(cls, difference: Difference, *subjects: str) -> "Comparison":
         """Say no, for *difference* in *subjects*."""
         return cls(CompareResult.INCOMPATIBLE, difference, subjects)
 

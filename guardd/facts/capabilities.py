@@ -1,7 +1,5 @@
 """Capabilities XML (`virsh capabilities`) to the host's CPU and what QEMU offers which guests."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode

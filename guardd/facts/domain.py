@@ -1,7 +1,5 @@
 """Domain XML to a Guest: only what a verdict needs, so that no secret leaves this file."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from guardd.cpu.attributes import ULLONG_MAX, parse_unsigned

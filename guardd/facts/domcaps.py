@@ -1,7 +1,5 @@
 """Domain capabilities XML to what one emulator can give with one machine and virt type."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType

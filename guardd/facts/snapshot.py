@@ -1,7 +1,5 @@
 """HostSnapshot: all that is known of this host, one immutable value, and its JSON to keep it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from enum import StrEnum

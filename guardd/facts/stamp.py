@@ -5,8 +5,6 @@ guest; live migration, managed save and snapshots carry it along; a cold start b
 Whoever may change the guest's XML may change it, so it can only speak against a guest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """All that the rules look at, in one value."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

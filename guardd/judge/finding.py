@@ -1,7 +1,5 @@
 """What a verdict is made of: the closed list of codes, findings, the request and the answer."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What this host's administrator wants done about findings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType

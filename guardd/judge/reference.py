@@ -1,7 +1,5 @@
 """What a guest's CPU is held against: what the hypervisor that will run it can give."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import lru_cache
 from types import MappingProxyType

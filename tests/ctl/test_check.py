@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.ctl.commands import Done, capabilities, domain, domcaps, keep_snapshot, run, write
+from tests.recordings import ROOT
 
 GIVES = "<model fallback='forbid'>Old</model><vendor>Intel</vendor>"
 WANTS = "<cpu check='partial'><model>Mid</model></cpu>"
@@ -28,8 +31,12 @@ class Host:
 
     def check(self, *words: str | Path, stdin: str | bytes = "") -> Done:
         """Run check on this host."""
-        folders = ("--config", self.config, "--state", self.state, "--cpu-map", self._map)
-        return run("check", *folders, *words, stdin=stdin)
+        return run("check", *self.folders, *words, stdin=stdin)
+
+    @property
+    def folders(self) -> tuple[str | Path, ...]:
+        """The options that name this host."""
+        return ("--config", self.config, "--state", self.state, "--cpu-map", self._map)
 
 
 @pytest.fixture
@@ -47,6 +54,24 @@ def test_file(host: Host, tmp_path: Path) -> None:
     assert done.out.startswith("web1: prepare refused (deny)\n")
     assert {"sse2", "hle", "avx2", "rtm"} <= set(done.out.replace(",", " ").split())
     assert done == host.check("-", stdin=domain(WANTS))
+
+
+def test_loads_nothing_slow(host: Host, tmp_path: Path) -> None:
+    """To load what is for other commands would take longer than to judge the guest."""
+    path = write(tmp_path / "web1.xml", domain(WANTS))
+    python = [sys.executable, "-X", "importtime", "-m", "guardd.ctl"]
+    done = subprocess.run(
+        [*python, "check", *host.folders, path],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+    assert (1, True) == (done.returncode, "guardd.judge" in loaded)
+    slow = {"dataclasses", "difflib", "hashlib", "libvirt", "lxml.etree", "rich", "tomllib"}
+    assert set() == slow & loaded
 
 
 def test_allowed(host: Host) -> None:

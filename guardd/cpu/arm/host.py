@@ -5,8 +5,6 @@ kernels run in it. Higher values of an ID register's field mean more (Arm ARM, D
 "Principles of the ID scheme for fields in ID registers").
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple

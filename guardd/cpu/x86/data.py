@@ -1,7 +1,5 @@
 """What CPUID and the MSRs hold, as a value, and its <cpudata> text (spec cpu-x86, section 2)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from itertools import groupby

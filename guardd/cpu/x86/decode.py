@@ -1,7 +1,5 @@
 """From x86 CPU data to the model that fits best (spec cpu-x86, section 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import NamedTuple

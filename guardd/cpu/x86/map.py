@@ -3,8 +3,6 @@
 Source: spec cpu-x86, sections 1.2-1.4 (elements) and 2 (the bit set that stands for CPU data).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from types import MappingProxyType
 from typing import NamedTuple
