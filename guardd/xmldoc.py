@@ -38,8 +38,11 @@ MAX_MARKS = 1 << 19
 # prefix in one namespace after the other
 MAX_ATTRIBUTES = 1024
 MAX_NAMESPACES = 1024
-# bytes, in which the worst takes 0.1 s: guests and CPU maps need no closer look, and are for expat
-SMALL = 64 << 10
+# bytes, in which the worst takes some 60 ms: most guests need no closer look, and are for expat
+SMALL = 32 << 10
+PLAIN = (
+    128 << 10
+)  # likewise without namespaces, with which expat writes all names: a CPU map has none
 
 # a tag that has room for more than MAX_ATTRIBUTES, with the text up to the next one
 _LONG_TAG = re.compile(rb"<[^<]{%d,}" % (4 * MAX_ATTRIBUTES))
@@ -139,7 +142,8 @@ def _read(data: bytes, what: str) -> Element:
     for what it is, whatever it is told. And nothing long: one long namespace and 100,000 elements
     in it take it half a minute.
     """
-    if len(data) > SMALL or b"\0" in data or b"<!DOCTYPE" in data:
+    is_long = len(data) > SMALL and (len(data) > PLAIN or b"xmlns" in data)
+    if is_long or b"\0" in data or b"<!DOCTYPE" in data:
         return _parse(data, what)
     parser: Any = XMLParser(encoding="utf-8")  # noqa: S314 (see above)
     try:

@@ -13,6 +13,7 @@ from guardd.xmldoc import (
     MAX_MARKS,
     MAX_NAMESPACES,
     MAX_XML,
+    PLAIN,
     SMALL,
     Element,
     escape,
@@ -89,7 +90,7 @@ def namespaces(number: int) -> str:
         pytest.param("<a>" * 100_000, "is not well-formed XML", id="deeper nesting"),
         pytest.param("<a>" + "<b/>" * MAX_MARKS + "</a>", "elements and attributes", id="many"),
         pytest.param(
-            f"<a {attributes(8 * MAX_ATTRIBUTES)}/>", "an element with", id="wide element"
+            f"<a {attributes(16 * MAX_ATTRIBUTES)}/>", "an element with", id="wide element"
         ),
         pytest.param(f"<a {namespaces(4 * MAX_NAMESPACES)}/>", "namespaces", id="many namespaces"),
         pytest.param("<a>\udcff</a>", "is not UTF-8", id="byte that the hook could not decode"),
@@ -128,6 +129,20 @@ def test_nesting() -> None:
 
     assert 1 == len(read_xml(nested(300)))
     assert 1 == len(read_xml(nested(SMALL // len("<a></a>"))))
+
+
+@pytest.mark.parametrize(
+    ("text", "reader"),
+    [
+        ("<a xmlns='u'/>", "xml.etree.ElementTree"),
+        (f"<a xmlns='{'u' * SMALL}'/>", "lxml.etree"),
+        (f"<a>{'x' * SMALL}</a>", "xml.etree.ElementTree"),
+        (f"<a>{'x' * PLAIN}</a>", "lxml.etree"),
+    ],
+)
+def test_the_reader(text: str, reader: str) -> None:
+    """Expat writes a namespace before each name in it, and so gets no long one."""
+    assert reader == type(read_xml(text)).__module__
 
 
 def test_a_namespace_that_is_no_uri() -> None:
