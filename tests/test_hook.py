@@ -16,6 +16,7 @@ import pytest
 
 from guardd import fallback, files, wire
 from guardd.journal import Kind
+from guardd.journal.reader import in_ascii
 from guardd.judge.finding import Operation
 from guardd.server import has_left
 from tests.hooked import (
@@ -417,6 +418,7 @@ def test_names(name: str | bytes, hook: Hook) -> None:
     assert outcome.stderr.removesuffix("\n").isprintable()
     assert outcome.stderr.endswith("; see: systemctl status cpu-guardd\n")
     assert 8 == len(record.splitlines())
+    assert f"GUARDD_DOMAIN={in_ascii(os.fsdecode(name))}" in record.splitlines()
 
 
 def test_xml_that_is_not_utf8(hook: Hook) -> None:

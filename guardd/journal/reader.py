@@ -168,10 +168,20 @@ def _narrow(reader: systemd_journal.Reader, guest: str | None, since: dt.datetim
 
 
 def _match_guest(reader: systemd_journal.Reader, guest: str) -> None:
-    guest = printable(guest, FIELD_LENGTH)  # as records have it
-    reader.add_match(GUARDD_DOMAIN=guest)
+    as_shown = printable(guest, FIELD_LENGTH)
+    for name in {as_shown, in_ascii(guest)}:
+        reader.add_match(GUARDD_DOMAIN=name)
     reader.add_disjunction()
-    reader.add_match(GUARDD_DOMAIN_UUID=guest)
+    reader.add_match(GUARDD_DOMAIN_UUID=as_shown)
+
+
+def in_ascii(guest: str) -> str:
+    r"""Give the name *guest* as the hook's last resort writes it: \x41 for what is not plain."""
+    name = guest.encode("utf-8", "surrogateescape")
+    plain = range(ord(" "), 0x7F)
+    return "".join(
+        chr(byte) if byte in plain and byte != ord("\\") else f"\\x{byte:02x}" for byte in name
+    )
 
 
 def _is_trusted(record: Mapping[str, Any]) -> bool:
