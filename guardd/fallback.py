@@ -19,7 +19,7 @@ from guardd.journal.writer import offer_record, send_apart, send_record
 from guardd.judge import judge
 from guardd.judge.finding import CheckRequest, Operation
 from guardd.kept import kept_host
-from guardd.probe.cpu_map import read_cpu_map
+from guardd.probe.cpu_map import open_cpu_map
 from guardd.probe.revision import read_revision
 
 REFUSED = 20  # not 1, with which Python itself ends on an error
@@ -61,7 +61,7 @@ def judged(request: CheckRequest) -> int:
     snapshot = kept_host()
     if snapshot is None:
         raise GuardError("nothing is known of this host: no snapshot was kept")
-    cpu_map = match_pvr(read_cpu_map(), config.pvr)
+    cpu_map = match_pvr(open_cpu_map(), config.pvr)
     if config.pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     verdict = judge(request, snapshot, config.policy, cpu_map)

@@ -28,7 +28,7 @@ from guardd.probe import cpu_map
 folder, data = Path(sys.argv[1]), Path(sys.argv[2])
 files.config_files.__defaults__ = (folder / "etc",)
 files.kept_config.__defaults__ = kept.kept_host.__defaults__ = (folder / "state",)
-cpu_map.read_cpu_map.__defaults__ = (data / "cpu_map",)
+cpu_map.open_cpu_map.__defaults__ = (data / "cpu_map",)
 def send_record(fields):
     if (folder / "hangs").exists():
         (folder / "hangs").read_text()

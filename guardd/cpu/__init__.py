@@ -1,29 +1,27 @@
 """The CPU drivers: what libvirt's would say of a host and a CPU, without libvirt.
 
-Pure but for the map: `load_map` is given a function that reads its files.
+Pure but for the map: a CPUMap is given a function that reads its files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from guardd.cpu import arm, loongarch64, ppc64, riscv64, s390x, x86
 from guardd.cpu.definition import Arch, CPUDef, Fallback, FeaturePolicy, Mode
 from guardd.cpu.driver import (
     NO_LIMITS,
     Comparison,
-    Driver,
     Encoded,
     HypervisorModels,
     Limits,
     LiveData,
 )
-from guardd.cpu.map import ReadFile
+from guardd.cpu.families import driver_for, drivers, same_family
+from guardd.cpu.parts import CPUMap, load_map, match_pvr
 from guardd.cpu.ppc64 import PVRMatch
 from guardd.errors import (
-    BrokenMap,
     InvalidCPU,
     InvalidCPUData,
     NoModel,
@@ -34,7 +32,6 @@ from guardd.errors import (
 from guardd.xmldoc import read_xml
 
 __all__ = [
-    "DRIVERS",
     "CPUMap",
     "Limits",
     "LiveData",
@@ -69,75 +66,8 @@ __all__ = [
     "vendor_for_model",
 ]
 
-DRIVERS: tuple[Driver[Any, Any], ...] = (
-    x86.DRIVER,
-    ppc64.DRIVER,
-    arm.DRIVER,
-    s390x.DRIVER,
-    riscv64.DRIVER,
-    loongarch64.DRIVER,
-)
-
 # the modes in which QEMU gives what it has, whatever the host's CPU is called
 _OPEN_MODES = (Mode.HOST_PASSTHROUGH, Mode.MAXIMUM)
-
-
-class CPUMap:
-    """Each driver's part of the CPU map by the driver's name, or why it could not be read.
-
-    One is equal to itself only: maps are large, and each is loaded once.
-    """
-
-    def __init__(self, parts: Mapping[str, object]) -> None:
-        """Hold *parts*."""
-        self.parts = parts
-
-    def part(self, driver: Driver[Any, Any]) -> Any:  # noqa: ANN401 (each driver has its own)
-        """Give what *driver* loaded; raises the BrokenMap of that load, each time anew."""
-        part = self.parts[driver.name]
-        if isinstance(part, BrokenMap):
-            raise BrokenMap(str(part))
-        return part
-
-
-def load_map(read: ReadFile) -> CPUMap:
-    """Load every driver's part; *read* takes a file name in the map's folder and gives bytes.
-
-    A part that is broken is remembered as such and does not touch the others.
-    """
-    parts: dict[str, object] = {}
-    for driver in DRIVERS:
-        try:
-            parts[driver.name] = driver.load(read)
-        except BrokenMap as exc:
-            parts[driver.name] = exc
-    return CPUMap(parts)
-
-
-def match_pvr(cpu_map: CPUMap, pvr: PVRMatch) -> CPUMap:
-    """Give *cpu_map* with PowerPC processors told apart by their family, or by all of their PVR.
-
-    A map that was loaded goes by family, as libvirt does. With exact PVRs a host's CPU must be one
-    that `decode` gave from its PVR: libvirt's own capabilities name only the family.
-    """
-    part = cpu_map.parts[ppc64.DRIVER.name]
-    if isinstance(part, BrokenMap):
-        return cpu_map
-    by_pvr = cpu_map.part(ppc64.DRIVER).with_pvr(PVRMatch(pvr))
-    return CPUMap({**cpu_map.parts, ppc64.DRIVER.name: by_pvr})
-
-
-def driver_for(arch: Arch) -> Driver[Any, Any]:
-    """Give the driver that serves *arch*; raises UnsupportedArch."""
-    for driver in DRIVERS:
-        if arch in driver.archs:
-            return driver
-    raise UnsupportedArch(f"'{arch}' architecture is not supported by CPU driver")
-
-
-def same_family(one: Arch, other: Arch) -> bool:
-    """Whether one driver serves both, so that their CPUs can be compared."""
-    return one == other or any({one, other} <= driver.archs for driver in DRIVERS)
 
 
 def compare(cpu_map: CPUMap, arch: Arch, host: CPUDef, cpu: CPUDef) -> Comparison:
@@ -258,7 +188,7 @@ def parse_cpu_data(text: str | bytes) -> Any:  # noqa: ANN401 (each driver has i
     name = root.get("arch")
     if name is None:
         raise InvalidCPUData("missing CPU data architecture")
-    for driver in DRIVERS:
+    for driver in drivers():
         if driver.name == name:
             if driver.parse_data is None:
                 raise UnsupportedArch(f"cannot parse {name} CPU data")

@@ -5,7 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
-from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Match, Mode
+from guardd.cpu.definition import CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.map import ReadFile
 from guardd.xmldoc import Element
 
@@ -138,7 +138,6 @@ class Driver(NamedTuple, Generic[Map, Data]):
     """
 
     name: str
-    archs: frozenset[Arch]
     load: Callable[[ReadFile], Map]
     compare: Callable[[Map, CPUDef, CPUDef], Comparison] | None = None
     features: Callable[[Map, CPUDef], frozenset[str]] | None = None

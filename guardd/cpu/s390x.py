@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Match, Mode
+from guardd.cpu.definition import CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Driver, copy_model, is_relative
 from guardd.errors import UnknownHost, UnsupportedPolicy
 
@@ -51,7 +51,6 @@ def vendor_for_model(_map: None, name: str) -> str | None:
 
 DRIVER: Driver[None, None] = Driver(
     name="s390",
-    archs=frozenset({Arch.S390, Arch.S390X}),
     load=lambda _read: None,  # no part of the CPU map is for it
     compare=compare,
     update=update,

@@ -8,8 +8,9 @@ from types import MappingProxyType
 import click
 
 from guardd import cpu
-from guardd.cpu import CPUMap, Limits, arm, ppc64
+from guardd.cpu import CPUMap, Limits
 from guardd.cpu.definition import Arch, CPUDef, Fallback, MaxPhysAddr, PhysAddrMode
+from guardd.cpu.families import ARM, PPC64
 from guardd.cpu.ppc64.compat import baseline_compat
 from guardd.ctl.common import (
     arch_option,
@@ -149,7 +150,7 @@ def _common_arch(found: Iterable[FoundCPU], asked: Arch | None) -> Arch:
 def _note_unseen(arch: Arch, found: Sequence[FoundCPU]) -> None:
     """Say where libvirt's answer is blind: on Arm the first CPU is taken for all."""
     others = {each.cpu.model for each in found} - {found[0].cpu.model}
-    if arch in arm.DRIVER.archs and others:
+    if arch in ARM and others:
         note = f"libvirt looks at {found[0].place} only on {arch}, the others have another model"
         click.echo(f"note: {note}", err=True)
 
@@ -225,13 +226,13 @@ def _tailored(arch: Arch, result: CPUDef, found: Sequence[FoundCPU], limits: Lim
 
 
 def _compat_mode(arch: Arch, found: Iterable[FoundCPU]) -> CPUDef:
-    if arch not in ppc64.DRIVER.archs:
+    if arch not in PPC64:
         raise click.BadParameter(f"{arch} has no compatibility modes", param_hint="--compat")
     return baseline_compat([each.cpu for each in found])
 
 
 def _compat_hint(arch: Arch, found: Iterable[FoundCPU]) -> str:
-    if arch not in ppc64.DRIVER.archs:
+    if arch not in PPC64:
         return ""
     try:
         mode = baseline_compat([each.cpu for each in found]).model

@@ -18,7 +18,7 @@ from guardd.cpu import PVRMatch, match_pvr
 from guardd.cpu.definition import Arch
 from guardd.errors import DaemonUnreachable, GuardError, IncompatibleCPUs, UnsupportedArch
 from guardd.judge.finding import Decision
-from guardd.probe.cpu_map import DIRECTORY, read_cpu_map
+from guardd.probe.cpu_map import DIRECTORY, open_cpu_map
 from guardd.render import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -94,7 +94,7 @@ def cpu_map_option(command: Command) -> Command:
     )
     @functools.wraps(command)
     def run(*args: Any, directory: Path, **kwargs: Any) -> Any:  # noqa: ANN401 (what click parsed)
-        return command(*args, cpu_map=read_cpu_map(directory), **kwargs)
+        return command(*args, cpu_map=open_cpu_map(directory), **kwargs)
 
     return run  # type: ignore[return-value]
 

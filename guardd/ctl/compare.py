@@ -9,9 +9,11 @@ from typing import assert_never
 import click
 
 from guardd import cpu
-from guardd.cpu import CPUMap, PVRMatch, ppc64
+from guardd.cpu import CPUMap, PVRMatch
 from guardd.cpu.definition import Arch
 from guardd.cpu.driver import CompareResult, Comparison
+from guardd.cpu.families import PPC64
+from guardd.cpu.ppc64.driver import DRIVER
 from guardd.ctl.common import (
     Exit,
     json_option,
@@ -67,8 +69,8 @@ def compare(
 
 def _this_host(state: Path, cpu_map: CPUMap) -> FoundCPU:
     snapshot = host_snapshot(state)
-    is_power = snapshot.arch in ppc64.DRIVER.archs
-    if is_power and cpu_map.part(ppc64.DRIVER).pvr is PVRMatch.EXACT:
+    is_power = snapshot.arch in PPC64
+    if is_power and cpu_map.part(DRIVER).pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     if snapshot.host_cpu is None:
         raise UnknownHost("libvirt could not name this host's CPU")
@@ -82,7 +84,7 @@ def _sentence(comparison: Comparison, name: str, arch: Arch) -> str:
             return f"{described} is identical to host CPU"
         case CompareResult.SUPERSET:
             return f"Host CPU is a superset of {described}"
-        case CompareResult.UNCHECKED if arch in ppc64.DRIVER.archs:
+        case CompareResult.UNCHECKED if arch in PPC64:
             return f"{described} is of the host CPU's family, the host's own PVR is not known"
         case CompareResult.UNCHECKED:
             return f"{described} is not compared on this architecture, QEMU decides at start"

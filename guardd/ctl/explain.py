@@ -32,7 +32,7 @@ from guardd.judge import judge
 from guardd.judge.account import Asked, Reason, asked_by, reasons
 from guardd.judge.finding import CheckRequest, Finding, Operation, Verdict
 from guardd.judge.replay import Past, past_verdict
-from guardd.probe.cpu_map import DIRECTORY, read_cpu_map
+from guardd.probe.cpu_map import DIRECTORY, open_cpu_map
 from guardd.render import REPORTED_LENGTH, printable, reason
 from guardd.render.explain import (
     Step,
@@ -150,7 +150,7 @@ def _present(record: Mapping[str, str], config: Path, state: Path, directory: Pa
     cpu_map = host = previous = None
     try:
         rules, _ = files.read_config(config)
-        cpu_map = match_pvr(read_cpu_map(directory), rules.pvr)
+        cpu_map = match_pvr(open_cpu_map(directory), rules.pvr)
         host = revised(host_snapshot(state), cpu_map, config)
         previous = files.kept_previous(state)
     except GuardError as exc:

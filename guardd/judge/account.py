@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from guardd import cpu
-from guardd.cpu import CPUMap, x86
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import Check, CPUDef, Mode
+from guardd.cpu.families import X86
+from guardd.cpu.x86.driver import DRIVER
 from guardd.errors import GuardError
 from guardd.facts.domain import Guest
 from guardd.facts.drift import Change, compare_hosts, fitted
@@ -242,9 +244,9 @@ def _near(finding: Finding, guest: Guest, cpu_map: CPUMap) -> list[str]:
         return difflib.get_close_matches(
             name, cpu.models(cpu_map, guest.arch), NEAR_NAMES, LIKENESS
         )
-    if guest.arch not in x86.DRIVER.archs:
+    if guest.arch not in X86:
         return []
-    features = cpu_map.part(x86.DRIVER).features
+    features = cpu_map.part(DRIVER).features
     # QEMU and Linux call some of them otherwise, and so did earlier versions of theirs
     renamed = [
         own for own, known in features.items() if name in {a for a, _source in known.aliases}

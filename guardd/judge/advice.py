@@ -6,9 +6,9 @@ measured with libvirt 9.0.0 and QEMU 7.2, and libvirt 11.3.0 and QEMU 10.
 
 from __future__ import annotations
 
-from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Check, CPUDef, Fallback, Mode
+from guardd.cpu.families import X86
 from guardd.errors import GuardError
 from guardd.facts.domain import Guest
 from guardd.facts.domcaps import HypervisorKey
@@ -65,7 +65,7 @@ def judged(verdict: Verdict) -> tuple[Finding, ...]:
 
 
 def _is_x86(guest: Guest) -> bool:
-    return guest.arch in cpu.x86.DRIVER.archs
+    return guest.arch in X86
 
 
 def _never_migrates(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap) -> list[Finding]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import CPUMap, ppc64
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, Check, CPUDef, FeaturePolicy, Mode, PhysAddrMode
+from guardd.cpu.families import PPC64
 from guardd.errors import UnknownHost
 from guardd.facts.domain import Guest
 from guardd.facts.domcaps import HypervisorKey
@@ -148,7 +149,7 @@ def _model(asked: CPUDef, host: CPUDef | None, reference: Reference) -> str:
 
 def _compat(asked: CPUDef, arch: Arch) -> str:
     """PowerPC: mode host-model names the compatibility mode that the guest is held to."""
-    is_held = asked.mode is Mode.HOST_MODEL and arch in ppc64.DRIVER.archs
+    is_held = asked.mode is Mode.HOST_MODEL and arch in PPC64
     return (asked.model or "") if is_held else ""
 
 

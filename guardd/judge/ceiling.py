@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from guardd import cpu
-from guardd.cpu import CPUMap, ppc64
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Mode
+from guardd.cpu.families import PPC64
 from guardd.errors import BadConfig, GuardError
 from guardd.judge.case import Case
 from guardd.judge.compatibility import IGNORED_BY_LIBVIRT
@@ -54,7 +55,7 @@ def validate_ceiling(cpu_map: CPUMap, ceiling: Ceiling) -> None:
 
 def _has_order(arch: Arch) -> bool:
     """Whether one CPU of *arch* can be told to have more than another."""
-    return cpu.has_features(arch) or arch in ppc64.DRIVER.archs
+    return cpu.has_features(arch) or arch in PPC64
 
 
 def _ceiling_for(case: Case) -> Ceiling | None:

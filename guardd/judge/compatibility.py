@@ -11,9 +11,9 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import ppc64
 from guardd.cpu.definition import Check, CPUDef, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
+from guardd.cpu.families import PPC64
 from guardd.errors import GuardError, UnknownCompat, UnknownFeature, UnknownModel, UnsupportedArch
 from guardd.facts.domcaps import Usable
 from guardd.judge.case import Case
@@ -254,7 +254,7 @@ def _findings(case: Case, comparison: Comparison) -> list[Finding]:
     host = case.reference.label
     if comparison.result is CompareResult.UNCHECKED:
         sentence = f"libvirt tells nothing to compare with on this host ({host})"
-        if case.guest.arch in ppc64.DRIVER.archs and case.reference.accepted is not None:
+        if case.guest.arch in PPC64 and case.reference.accepted is not None:
             sentence = f"only the family of this host's processor is known ({host}), not its PVR"
         return [Finding(Code.UNCHECKED, case.guest.arch, sentence)]
     if comparison.difference is Difference.UNKNOWN_HOST:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import CPUMap, ppc64
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import (
     Arch,
     Check,
@@ -22,6 +22,7 @@ from guardd.cpu.definition import (
     Mode,
     PhysAddrMode,
 )
+from guardd.cpu.families import PPC64
 from guardd.cpu.ppc64.compat import GENERATIONS
 from guardd.cpu.x86.meaning import Meaning, meaning_of
 from guardd.errors import GuardError, NoFix
@@ -165,7 +166,7 @@ def _with_other_models(
     if asked.mode is Mode.HOST_PASSTHROUGH:
         step = "mode='maximum' for 'host-passthrough'"
         yield _Draft(asked._replace(mode=Mode.MAXIMUM), (step,))
-    if guest.arch in ppc64.DRIVER.archs:
+    if guest.arch in PPC64:
         yield from _with_compat_modes(asked)
     for model in _nearest(guest.arch, cpu_map, models, wanted, asked):
         replaced = asked.model or f"mode '{asked.mode}'"

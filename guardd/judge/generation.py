@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from guardd import cpu
 from guardd.cpu.definition import CPUDef, Mode
-from guardd.cpu.ppc64 import generation
-from guardd.cpu.ppc64.compat import compat_modes
+from guardd.cpu.ppc64.compat import compat_modes, generation
 from guardd.judge.case import Case
 from guardd.judge.reference import KVM
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import ppc64
 from guardd.cpu.arm.host import ArmHost, compare_hosts
 from guardd.cpu.arm.midr import MIDR
 from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
+from guardd.cpu.families import PPC64
 from guardd.errors import GuardError
 from guardd.facts.stamp import Stamp
 from guardd.judge.birth import OPEN_MODES, open_features
@@ -48,7 +48,7 @@ def _judge_cpu(case: Case, stamp: Stamp) -> list[Finding]:
         return _judge_features(case, stamp) if case.asked.mode in OPEN_MODES else []
     if not case.is_native:
         return []
-    if arch in ppc64.DRIVER.archs:
+    if arch in PPC64:
         return _judge_generation(case, stamp)
     if arch is Arch.AARCH64 and case.asked.mode in OPEN_MODES:
         return _judge_arm(case, stamp)

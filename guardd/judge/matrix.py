@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from guardd import cpu
 from guardd.cpu import CPUMap
+from guardd.cpu.families import X86
 from guardd.errors import GuardError
 from guardd.facts.domain import parse_domain, trim_domain
 from guardd.facts.foreign import in_our_words
@@ -125,7 +125,7 @@ def traveller(name: str, uuid: str, xml: str, as_sent: str | None = None) -> Tra
         runs=read.runs,
         requests=requests,
         virt_type=read.virt_type,
-        is_x86=read.arch in cpu.x86.DRIVER.archs,
+        is_x86=read.arch in X86,
     )
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import ppc64
 from guardd.cpu.arm.host import compare_hosts
 from guardd.cpu.definition import Arch, CPUDef, FeaturePolicy, Mode
 from guardd.cpu.driver import CompareResult
+from guardd.cpu.families import PPC64
 from guardd.errors import GuardError
 from guardd.facts.domcaps import Hypervisor, HypervisorKey
 from guardd.facts.foreign import known_features
@@ -88,7 +88,7 @@ def _lacks(case: Case, host: HostSnapshot) -> Iterator[str]:
         yield f"model {model}"
     if cpu.has_features(guest.arch):
         yield from _lacks_of_x86(case, host, there)
-    elif case.is_native and guest.arch in ppc64.DRIVER.archs:
+    elif case.is_native and guest.arch in PPC64:
         yield from _lacks_of_power(case, host)
     elif case.is_native and guest.arch is Arch.AARCH64 and mode in OPEN_MODES:
         yield from _lacks_of_arm(case, host)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import ppc64
 from guardd.cpu.definition import (
     Arch,
     Check,
@@ -19,6 +18,7 @@ from guardd.cpu.definition import (
     Match,
     Mode,
 )
+from guardd.cpu.families import PPC64
 from guardd.errors import UnknownFeature
 from guardd.facts.stamp import Stamp
 from guardd.judge.birth import OPEN_MODES
@@ -93,9 +93,7 @@ def _counts(case: Case) -> bool:
     if case.asked.mode not in OPEN_MODES:
         return False
     arch = case.guest.arch
-    return cpu.has_features(arch) or (
-        case.is_native and (arch in ppc64.DRIVER.archs or arch is Arch.AARCH64)
-    )
+    return cpu.has_features(arch) or (case.is_native and (arch in PPC64 or arch is Arch.AARCH64))
 
 
 def _unstamped(case: Case) -> Finding:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from guardd.cpu import CPUMap, arm
+from guardd.cpu import CPUMap
 from guardd.cpu.arm.decode import HWCAPS, get_host
+from guardd.cpu.arm.driver import DRIVER
 from guardd.cpu.arm.host import ArmHost
 from guardd.cpu.arm.midr import MIDR
 from guardd.cpu.definition import Arch
@@ -75,7 +76,7 @@ def read_host(cpu_map: CPUMap, arch: Arch, root: Path) -> Hardware:
         notes.append("CPUID registers unavailable")  # libvirt then names no model either
         return replace(hardware, notes=tuple(notes))
     try:
-        cpu = get_host(cpu_map.part(arm.DRIVER), first, low)
+        cpu = get_host(cpu_map.part(DRIVER), first, low)
     except (NoSuitableModel, UnknownVendor) as exc:
         return replace(hardware, notes=(*notes, said(exc)))
     return replace(hardware, cpu=cpu, notes=tuple(notes))

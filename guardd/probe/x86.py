@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import CPUMap, x86
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import (
     TSC,
     Arch,
@@ -30,6 +30,7 @@ from guardd.cpu.definition import (
     PhysAddrMode,
 )
 from guardd.cpu.x86.data import SIGNATURE, VENDOR, CPUData, Register
+from guardd.cpu.x86.driver import DRIVER
 from guardd.cpu.x86.map import X86Map
 from guardd.errors import GuardError, NoSuitableModel, UnreadableHardware
 from guardd.probe.cpuid import ReadLeaf, open_cpuid, read_leaves
@@ -78,7 +79,7 @@ class Reading:
 
 def read_host(cpu_map: CPUMap, arch: Arch, root: Path, devices: Devices = DEVICES) -> Hardware:
     """Read the host below *root*; what cannot be read is in the notes. Raises BrokenMap."""
-    known: X86Map = cpu_map.part(x86.DRIVER)
+    known: X86Map = cpu_map.part(DRIVER)
     notes: list[str] = []
     info = CPUInfo(MappingProxyType({}), MappingProxyType({}))
     try:
@@ -114,7 +115,7 @@ def read_hypervisor(cpu_map: CPUMap, root: Path, devices: Devices = DEVICES) -> 
 
     libvirt's host-model may have less: QEMU gives `host` no topoext, for one, though KVM can.
     """
-    known: X86Map = cpu_map.part(x86.DRIVER)
+    known: X86Map = cpu_map.part(DRIVER)
     with devices.kvm(root / KVM_DEVICE) as kvm:
         data = _supported(known, kvm)
         data = with_msrs(data, _kvm_msrs(kvm, wanted_msrs(known, data)))

@@ -19,7 +19,7 @@ from guardd.facts.domain import parse_domain
 from guardd.facts.domcaps import Hypervisor, HypervisorKey, parse_domcaps
 from guardd.facts.snapshot import HostSnapshot
 from guardd.libvirtconn import Connection
-from guardd.probe.cpu_map import read_cpu_map
+from guardd.probe.cpu_map import open_cpu_map
 from guardd.probe.fingerprint import read_fingerprint
 from guardd.probe.hardware import read_hardware
 
@@ -81,7 +81,7 @@ def _arm_host(arch: Arch) -> ArmHost | None:
     if arch is not Arch.AARCH64:
         return None
     try:
-        return read_hardware(read_cpu_map()).arm
+        return read_hardware(open_cpu_map()).arm
     except GuardError:
         return None
 

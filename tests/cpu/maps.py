@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from guardd import cpu
-from guardd.cpu import CPUMap, x86
+from guardd.cpu import CPUMap
 from guardd.cpu.map import ReadFile
+from guardd.cpu.x86.driver import DRIVER
 from guardd.cpu.x86.map import X86Map
 
 INDEX = """
@@ -177,4 +178,4 @@ def spoiled(name: str, old: str, new: str) -> ReadFile:
 
 MAP: CPUMap = cpu.load_map(reader())
 EXACT: CPUMap = cpu.match_pvr(MAP, cpu.PVRMatch.EXACT)
-X86: X86Map = MAP.part(x86.DRIVER)
+X86: X86Map = MAP.part(DRIVER)

@@ -31,6 +31,26 @@ def test_models() -> None:
     assert cpu.models(MAP, Arch.RISCV64) == ()
 
 
+def test_a_part_is_loaded_when_it_is_asked_for() -> None:
+    """Once; and all of them beforehand for whoever must not read a file later."""
+    read: list[str] = []
+
+    def listed(name: str) -> bytes:
+        read.append(name)
+        return reader()(name)
+
+    one_part = cpu.CPUMap(listed)
+    for _ in range(2):
+        cpu.models(cpu.match_pvr(one_part, cpu.PVRMatch.FAMILY), Arch.X86_64)
+    assert ["index.xml", "x86_vendors.xml", "x86_features.xml", "x86_models.xml"] == read
+
+    whole = one_part.load()
+    read.clear()
+    cpu.models(whole, Arch.AARCH64)
+    cpu.models(cpu.match_pvr(whole, cpu.PVRMatch.EXACT), Arch.PPC64)
+    assert [] == read
+
+
 def test_part_is_remembered_as_broken() -> None:
     """One broken part must not take the others with it, and says why each time it is used."""
     broken = cpu.load_map(reader({**FILES, "ppc64.xml": "<cpus><feature name='x'/></cpus>"}))

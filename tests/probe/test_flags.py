@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from guardd.cpu import x86
 from guardd.cpu.definition import Signature
+from guardd.cpu.x86.driver import DRIVER
 from guardd.cpu.x86.map import X86Map
 from guardd.probe import cpu_map
 from guardd.probe.flags import flags_data
@@ -21,7 +21,7 @@ def installed() -> X86Map:
     """The x86 part of the CPU map of the libvirt that is installed here."""
     if not (cpu_map.DIRECTORY / "index.xml").exists():
         pytest.skip("libvirt's CPU map is not installed")
-    part: X86Map = cpu_map.read_cpu_map().part(x86.DRIVER)
+    part: X86Map = cpu_map.read_cpu_map().part(DRIVER)
     return part
 
 

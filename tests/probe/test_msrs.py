@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from guardd import cpu
-from guardd.cpu import x86
 from guardd.cpu.x86.data import CPUData, Register
+from guardd.cpu.x86.driver import DRIVER
 from guardd.cpu.x86.map import X86Map
 from guardd.errors import UnreadableHardware
 from guardd.probe.msrs import open_msr, wanted_msrs, with_msrs
@@ -26,7 +26,7 @@ ANNOUNCERS = """
 def known() -> X86Map:
     """Give the tests' map with features in MSRs and those that announce them."""
     text = FILES["x86_features.xml"].replace("</cpus>", ANNOUNCERS)
-    part: X86Map = cpu.load_map(reader({**FILES, "x86_features.xml": text})).part(x86.DRIVER)
+    part: X86Map = cpu.load_map(reader({**FILES, "x86_features.xml": text})).part(DRIVER)
     return part
 
 

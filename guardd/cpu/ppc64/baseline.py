@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from guardd.cpu.definition import CPUDef, Fallback, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import Limits
-from guardd.cpu.ppc64.map import Model, PPC64Map, PVRMatch
+from guardd.cpu.ppc64 import PVRMatch
+from guardd.cpu.ppc64.map import Model, PPC64Map
 from guardd.cpu.ppc64.revision import find_model, model_with
 from guardd.errors import IncompatibleCPUs, NoSuitableModel, UnknownVendor, UnsupportedModel
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
-from guardd.cpu.definition import Arch, CPUDef, CPUType, Mode
+from guardd.cpu.definition import CPUDef, CPUType, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
-from guardd.cpu.ppc64.compat import check_compat
-from guardd.cpu.ppc64.map import Model, PPC64Map, PVRMatch
+from guardd.cpu.families import PPC64
+from guardd.cpu.ppc64 import PVRMatch
+from guardd.cpu.ppc64.compat import check_compat, generation
+from guardd.cpu.ppc64.map import Model, PPC64Map
 from guardd.cpu.ppc64.revision import find_model
 from guardd.errors import UnknownCompat
-
-ARCHS = frozenset({Arch.PPC64, Arch.PPC64LE})
-COMPAT_GENERATIONS = range(6, 11)
 
 # spec cpu-ppc64, section 4: exactly these four, by exact spelling
 LEGACY_NAMES = {
@@ -21,9 +18,6 @@ LEGACY_NAMES = {
     "POWER7+_v2.1": "POWER7",
     "POWER8_v1.0": "POWER8",
 }
-
-# what C's strtol takes for a decimal number: blanks and a sign may stand before it
-_STRTOL = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,10})")
 
 
 def convert_legacy(cpu: CPUDef) -> CPUDef:
@@ -44,7 +38,7 @@ def compare(ppc64: PPC64Map, host: CPUDef, cpu: CPUDef) -> Comparison:
         return Comparison.incompatible(Difference.UNKNOWN_HOST)
     is_exact = ppc64.pvr is PVRMatch.EXACT
     cpu = cpu if is_exact else convert_legacy(cpu)
-    if cpu.arch is not None and cpu.arch not in ARCHS:
+    if cpu.arch is not None and cpu.arch not in PPC64:
         return Comparison.incompatible(Difference.ARCH, cpu.arch)
     if cpu.vendor is not None and cpu.vendor != host.vendor:
         return Comparison.incompatible(Difference.VENDOR, cpu.vendor)
@@ -76,12 +70,3 @@ def _compare_compat(host: CPUDef, compat: str) -> Comparison:
     if asked > given:
         return Comparison.incompatible(Difference.COMPAT, compat)
     return Comparison(CompareResult.IDENTICAL)
-
-
-def generation(name: str, prefix: str) -> int | None:
-    """Read the generation, 6 to 10, off a model ("POWER") or compatibility ("power") name."""
-    found = _STRTOL.fullmatch(name.removeprefix(prefix))
-    if not name.startswith(prefix) or found is None:
-        return None
-    number = int(found[1] + found[2])
-    return number if number in COMPAT_GENERATIONS else None

@@ -21,6 +21,10 @@ _GENERATIONS_BACK = 2
 _HOST = re.compile(r"POWER([1-9][0-9]?)(?:(?:\+|E|NVL)?_v.+)?")
 _MODE = re.compile(r"power([1-9][0-9]?)")
 
+# what C's strtol takes for a decimal number: blanks and a sign may stand before it
+_STRTOL = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,10})")
+_LIBVIRTS = range(6, 11)  # generations that it compares
+
 
 def compat_modes(host: CPUDef) -> tuple[str, ...]:
     """Name the compatibility modes that *host* offers, oldest first; none where it is no POWER.
@@ -64,3 +68,12 @@ def baseline_compat(hosts: Sequence[CPUDef]) -> CPUDef:
         models = ", ".join(dict.fromkeys(str(host.model) for host in hosts))
         raise IncompatibleCPUs(f"no compatibility mode serves all of {models}")
     return CPUDef(mode=Mode.HOST_MODEL, model=common[-1])
+
+
+def generation(name: str, prefix: str) -> int | None:
+    """Read the generation off a model's ("POWER") or a mode's ("power") name, if libvirt does."""
+    found = _STRTOL.fullmatch(name.removeprefix(prefix))
+    if not name.startswith(prefix) or found is None:
+        return None
+    number = int(found[1] + found[2])
+    return number if number in _LIBVIRTS else None

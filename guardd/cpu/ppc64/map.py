@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import NamedTuple
 
 from guardd.cpu.map import ReadFile, read_map, read_vendor
+from guardd.cpu.ppc64 import PVRMatch
 from guardd.errors import BrokenMap
 from guardd.xmldoc import Element
 
 _HEX = re.compile(r"(?:0[xX])?([0-9a-fA-F]{1,8})")
-
-
-class PVRMatch(StrEnum):
-    """What makes two processors the same: their family, as in libvirt, or all of the PVR."""
-
-    FAMILY = "family"
-    EXACT = "exact"
 
 
 class PVR(NamedTuple):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from guardd.cpu.ppc64.map import PVR, Model, PPC64Map, PVRMatch
+from guardd.cpu.ppc64 import PVRMatch
+from guardd.cpu.ppc64.map import PVR, Model, PPC64Map
 from guardd.errors import NoModel, UnknownModel
 
 FAMILY_MASK = 0xFFFF0000

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from guardd.cpu.definition import Arch, CPUDef, CPUType, FeaturePolicy, Match
+from guardd.cpu.definition import CPUDef, CPUType, FeaturePolicy, Match
 from guardd.cpu.driver import CompareResult, Comparison, Difference
+from guardd.cpu.families import X86
 from guardd.cpu.x86.map import X86Map, unknown_feature
-
-ARCHS = frozenset({Arch.I686, Arch.X86_64})
 
 _ADDS = frozenset({FeaturePolicy.FORCE, FeaturePolicy.REQUIRE, None})
 _SUBTRACTS = frozenset({FeaturePolicy.DISABLE, FeaturePolicy.FORBID})
@@ -80,7 +79,7 @@ def compare(x86: X86Map, host: CPUDef, cpu: CPUDef) -> Comparison:
     """
     if host.model is None:
         return Comparison.incompatible(Difference.UNKNOWN_HOST)
-    if cpu.arch is not None and cpu.arch not in ARCHS:
+    if cpu.arch is not None and cpu.arch not in X86:
         return Comparison.incompatible(Difference.ARCH, cpu.arch)
     if cpu.vendor is not None and cpu.vendor != host.vendor:
         return Comparison.incompatible(Difference.VENDOR, cpu.vendor)

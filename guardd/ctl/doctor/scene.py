@@ -25,7 +25,7 @@ from guardd.facts.snapshot import HostSnapshot
 from guardd.hookfile import HOOKS
 from guardd.judge.ceiling import validate_ceiling
 from guardd.kept import kept_host
-from guardd.probe.cpu_map import read_cpu_map
+from guardd.probe.cpu_map import open_cpu_map
 from guardd.xmldoc import escape
 
 DAEMON_SECONDS = 3.0
@@ -143,7 +143,7 @@ def _config(site: Site) -> tuple[Config | None, str]:
     try:
         config, _files = files.read_config(site.config)
         if config.policy.ceilings:
-            cpu_map: CPUMap = read_cpu_map()
+            cpu_map: CPUMap = open_cpu_map()
             for ceiling in config.policy.ceilings:
                 validate_ceiling(cpu_map, ceiling)
     except BadConfig as exc:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from guardd import cpu
-from guardd.cpu.arm import DRIVER
 from guardd.cpu.arm.decode import get_host
+from guardd.cpu.arm.driver import DRIVER
 from guardd.cpu.arm.midr import MIDR
 from guardd.cpu.definition import Arch, CPUDef, CPUType, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference

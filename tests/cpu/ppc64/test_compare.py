@@ -7,7 +7,7 @@ import pytest
 from guardd import cpu
 from guardd.cpu.definition import Arch, CPUDef, CPUType, FeaturePolicy, Match, Mode
 from guardd.cpu.driver import CompareResult, Comparison, Difference
-from guardd.cpu.ppc64 import generation
+from guardd.cpu.ppc64.compat import generation
 from guardd.errors import NoModel, UnknownCompat, UnknownModel
 from tests.cpu.maps import MAP
 

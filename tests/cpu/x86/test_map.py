@@ -6,6 +6,7 @@ import pytest
 
 from guardd.cpu.definition import Signature
 from guardd.cpu.x86.data import CPUData, Register
+from guardd.cpu.x86.driver import DRIVER
 from guardd.cpu.x86.map import X86Map, compat_check, load
 from guardd.errors import UnknownFeature, UnknownModel
 from tests.cpu.maps import MAP, X86, spoiled
@@ -103,5 +104,5 @@ def test_take_takes_bits_once() -> None:
 
 
 def test_part_of_the_whole() -> None:
-    """The map that all tests use is the one that `load_map` gives."""
-    assert MAP.parts["x86"] is X86
+    """It is loaded once."""
+    assert MAP.part(DRIVER) is X86
