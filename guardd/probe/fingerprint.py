@@ -44,14 +44,15 @@ def _microcode(cpuinfo: Path) -> str:
 
 def _folder(path: Path) -> str:
     try:
-        entries = sorted(path.iterdir())
+        with os.scandir(path) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError:
         return ""
     text = "".join(f"{entry.name} {_state(entry)}\n" for entry in entries)
     return digest(text.encode("utf-8", "surrogateescape"))
 
 
-def _state(path: Path) -> str:
+def _state(path: Path | os.DirEntry[str]) -> str:
     try:
         state = path.stat()
     except (OSError, ValueError):  # no file has a NUL in its name, a broken snapshot's may

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
@@ -103,13 +104,20 @@ def _msr(item: Element) -> Iterator[tuple[Register, int]]:
 
 def _number(item: Element, name: str, default: str = "") -> int:
     """Read a number in C syntax: 0x hexadecimal, leading 0 octal, else decimal."""
-    match = _C_NUMBER.fullmatch(item.get(name, default))
-    if match is not None:
-        hexadecimal, octal, decimal = match.groups()
-        value = int(hexadecimal or octal or decimal, 16 if hexadecimal else 8 if octal else 10)
-        if value <= UINT_MAX:
-            return value
-    raise ValueError(name)
+    number = _c_number(item.get(name, default))
+    if number is None:
+        raise ValueError(name)
+    return number
+
+
+@lru_cache(maxsize=256)  # the CPU map has the same few again and again
+def _c_number(text: str) -> int | None:
+    match = _C_NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    hexadecimal, octal, decimal = match.groups()
+    value = int(hexadecimal or octal or decimal, 16 if hexadecimal else 8 if octal else 10)
+    return value if value <= UINT_MAX else None
 
 
 def decode_signature(eax: int) -> Signature:

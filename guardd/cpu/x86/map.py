@@ -264,7 +264,7 @@ class X86Map:
             known = self.features.get(feature)
             if known is None:
                 raise BrokenMap(f"Feature {feature} required by CPU model {name} not found")
-            if len(child.keys()) == 1:  # nearly all of thousands
+            if len(child.attrib) == 1:  # nearly all of thousands
                 bits |= known.bits
             elif _yes(name, child, "removed"):
                 removed.append(feature)
