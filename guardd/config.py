@@ -25,7 +25,7 @@ KEYS = (
     "ceiling",
 )
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -138,10 +138,11 @@ def _rules(file: _File, value: object) -> dict[Code, Enforcement]:
 
 
 def _guests(file: _File, value: object) -> dict[str, Enforcement]:
-    return {
-        key.lower() if _UUID.fullmatch(key) else key: _word(file, "guests", key, word, Enforcement)
-        for key, word in _table(file, "guests", value).items()
-    }
+    guests = {}
+    for key, word in _table(file, "guests", value).items():
+        guest = key.lower() if re.fullmatch(_UUID, key) else key
+        guests[guest] = _word(file, "guests", key, word, Enforcement)
+    return guests
 
 
 def _ceilings(file: _File, value: object) -> dict[Arch, Ceiling]:

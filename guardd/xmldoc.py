@@ -45,12 +45,10 @@ PLAIN = (
 )  # likewise without namespaces, with which expat writes all names: a CPU map has none
 
 # a tag that has room for more than MAX_ATTRIBUTES, with the text up to the next one
-_LONG_TAG = re.compile(rb"<[^<]{%d,}" % (4 * MAX_ATTRIBUTES))
-_ATTRIBUTE = re.compile(rb"=[ \t\r\n]*[\"']")
+_LONG_TAG = rb"<[^<]{%d,}" % (4 * MAX_ATTRIBUTES)
+_ATTRIBUTE = rb"=[ \t\r\n]*[\"']"
 # what may stand before the first element, without what it takes to begin a DTD; stricter than XML
-_PROLOG = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|<\?[^<>?]*\?>|<!--(?:[^-]++|-[^-])*+-->)*+<[^!?]"
-)
+_PROLOG = rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|<\?[^<>?]*\?>|<!--(?:[^-]++|-[^-])*+-->)*+<[^!?]"
 
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
@@ -187,7 +185,7 @@ def _danger(data: bytes) -> str:
     if b"\0" in data:
         return "is not well-formed XML: it has a NUL"  # libxml2 stops reading there
     # seconds for 40 kB of attribute lists; later than at the root's start tag no DTD can begin
-    if b"<!DOCTYPE" in data and not _PROLOG.match(data):
+    if b"<!DOCTYPE" in data and not re.match(_PROLOG, data):
         return "has a DTD, which is not read"
     if len(data) <= SMALL:
         return ""
@@ -195,7 +193,9 @@ def _danger(data: bytes) -> str:
         return f"has more than {MAX_MARKS} elements and attributes"
     if data.count(b"xmlns") > MAX_NAMESPACES:
         return f"has more than {MAX_NAMESPACES} namespaces"
-    if any(len(_ATTRIBUTE.findall(tag)) > MAX_ATTRIBUTES for tag in _LONG_TAG.findall(data)):
+    if any(
+        len(re.findall(_ATTRIBUTE, tag)) > MAX_ATTRIBUTES for tag in re.findall(_LONG_TAG, data)
+    ):
         return f"has an element with more than {MAX_ATTRIBUTES} attributes"
     return ""
 

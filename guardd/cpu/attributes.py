@@ -17,8 +17,8 @@ ULLONG_MAX = 0xFFFFFFFFFFFFFFFF
 
 _MOST_DIGITS = 20  # of a number that is not too large in any case; Python's int() takes them all
 # as C's strtoul and strtol with base 10 take them: blanks and a sign may stand before the digits
-_UNSIGNED = re.compile(r"[ \t\n\v\f\r]*\+?0*([0-9]{1,20})")
-_SIGNED = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,20})")
+_UNSIGNED = r"[ \t\n\v\f\r]*\+?0*([0-9]{1,20})"
+_SIGNED = r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,20})"
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -65,7 +65,7 @@ def parse_unsigned(text: str, limit: int = UINT_MAX) -> int | None:
     # as nearly all are written, if not that long; the rest of C's ways takes longer to understand
     if len(text) <= _MOST_DIGITS and text.isdecimal() and text.isascii():
         number = int(text)
-    elif found := _UNSIGNED.fullmatch(text):
+    elif found := re.fullmatch(_UNSIGNED, text):
         number = int(found[1])
     else:
         return None
@@ -91,7 +91,7 @@ def integer(element: Element, name: str) -> int:
     text = _present(element, name)
     number = parse_unsigned(text, INT_MAX)
     if number is None:
-        found = _SIGNED.fullmatch(text)
+        found = re.fullmatch(_SIGNED, text)
         number = None if found is None else int(found[1] + found[2])
     if number is None or not -INT_MAX - 1 <= number <= INT_MAX:
         raise InvalidCPU(f"{_invalid(element, name)} Expected integer value")

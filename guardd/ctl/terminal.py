@@ -12,14 +12,14 @@ import sys
 from typing import TextIO
 
 # what click and rich write for bold, dim, italic, underlined and colours, and to go back
-_STYLE = re.compile(r"(\x1b\[(?:0|[1-4]|[39][0-7])?(?:;(?:0|[1-4]|[39][0-7]))*m)")
+_STYLE = r"(\x1b\[(?:0|[1-4]|[39][0-7])?(?:;(?:0|[1-4]|[39][0-7]))*m)"
 
 
 def shown(text: str) -> str:
     """Give *text* with what a terminal would act on as JSON escapes it; line ends and tabs stay."""
     if text.isprintable():
         return text
-    pieces = _STYLE.split(text)
+    pieces = re.split(_STYLE, text)
     pieces[::2] = map(_escaped, pieces[::2])
     return "".join(pieces)
 

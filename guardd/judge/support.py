@@ -10,7 +10,7 @@ from guardd.judge.case import Case
 from guardd.judge.finding import Code, Finding
 
 # libvirt's own PowerPC names; QEMU's are never spelled so (spec cpu-ppc64, 8)
-_POWER_NAME = re.compile(r"POWER[0-9]+\+?(_v[0-9.]+)?")
+_POWER_NAME = r"POWER[0-9]+\+?(_v[0-9.]+)?"
 
 
 def judge_support(case: Case) -> list[Finding]:
@@ -37,7 +37,7 @@ def _judge_model(case: Case) -> list[Finding]:
     if cpu.has_features(arch):
         if case.asked.fallback is Fallback.ALLOW:
             return []  # libvirt translates it to a model that QEMU has
-    elif not _POWER_NAME.fullmatch(model) and model not in cpu.models(case.cpu_map, arch):
+    elif not re.fullmatch(_POWER_NAME, model) and model not in cpu.models(case.cpu_map, arch):
         # domain capabilities list only the map's models; QEMU may well have this one
         sentence = f"CPU model {model} is not in the CPU map, only QEMU can know it"
         return [Finding(Code.UNCHECKED, model, sentence)]

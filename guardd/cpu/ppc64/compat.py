@@ -18,11 +18,11 @@ GENERATIONS = range(6, 12)
 _GENERATIONS_BACK = 2
 
 # POWER8, and the names that tell chip or revision: POWER7+_v2.1, POWER8NVL_v1.0
-_HOST = re.compile(r"POWER([1-9][0-9]?)(?:(?:\+|E|NVL)?_v.+)?")
-_MODE = re.compile(r"power([1-9][0-9]?)")
+_HOST = r"POWER([1-9][0-9]?)(?:(?:\+|E|NVL)?_v.+)?"
+_MODE = r"power([1-9][0-9]?)"
 
 # what C's strtol takes for a decimal number: blanks and a sign may stand before it
-_STRTOL = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,10})")
+_STRTOL = r"[ \t\n\v\f\r]*([+-]?)0*([0-9]{1,10})"
 _LIBVIRTS = range(6, 11)  # generations that it compares
 
 
@@ -33,7 +33,7 @@ def compat_modes(host: CPUDef) -> tuple[str, ...]:
     """
     if host.model is None:
         raise NoModel("no CPU model specified")
-    found = _HOST.fullmatch(host.model)
+    found = re.fullmatch(_HOST, host.model)
     if found is None or int(found[1]) not in GENERATIONS:
         return ()
     newest = int(found[1])
@@ -46,7 +46,7 @@ def check_compat(host: CPUDef, mode: str) -> Comparison:
 
     Raises NoModel, or UnknownCompat if no host offers it.
     """
-    found = _MODE.fullmatch(mode)
+    found = re.fullmatch(_MODE, mode)
     if found is None or int(found[1]) not in GENERATIONS:
         raise UnknownCompat(f"Unknown compatibility mode {mode}")
     if mode not in compat_modes(host):
@@ -72,7 +72,7 @@ def baseline_compat(hosts: Sequence[CPUDef]) -> CPUDef:
 
 def generation(name: str, prefix: str) -> int | None:
     """Read the generation off a model's ("POWER") or a mode's ("power") name, if libvirt does."""
-    found = _STRTOL.fullmatch(name.removeprefix(prefix))
+    found = re.fullmatch(_STRTOL, name.removeprefix(prefix))
     if not name.startswith(prefix) or found is None:
         return None
     number = int(found[1] + found[2])
