@@ -22,6 +22,7 @@ class CPUMap:
     def __init__(self, read: ReadFile) -> None:
         """Take the function that takes a file name in the map's folder and gives bytes."""
         self._read = read
+        self._pvr = PVRMatch.FAMILY
         self._parts: dict[str, object] = {}  # by the driver's name; or why it could not be read
 
     def part(self, driver: Driver[Any, Any]) -> Any:  # noqa: ANN401 (each driver has its own)
@@ -42,11 +43,11 @@ class CPUMap:
 
     def matching(self, pvr: PVRMatch) -> CPUMap:
         """Give a map that is the same but for *pvr*, see `match_pvr`."""
-        driver = driver_for(Arch.PPC64)
-        if pvr is PVRMatch.FAMILY and driver.name not in self._parts:
+        if pvr is self._pvr:
             return self
+        driver = driver_for(Arch.PPC64)
         other = CPUMap(self._read)
-        other._parts = dict(self._parts)
+        other._pvr, other._parts = pvr, dict(self._parts)
         with contextlib.suppress(BrokenMap):
             other._parts[driver.name] = self.part(driver).with_pvr(pvr)
         return other
