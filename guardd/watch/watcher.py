@@ -9,6 +9,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.fingerprint import CPU_MAP
 from guardd.watch.chore import Chore
 from guardd.watch.learn import learn_host, learn_hypervisor, learn_key, with_fingerprint
+from guardd.watch.unanswered import Unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Watcher:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._snapshot = kept
         self._cpu_map: CPUMap | None = None
-        self._refused: set[HypervisorKey] = set()
+        self._unanswered = Unanswered()
         self._wake = threading.Event()
 
     def start(self) -> None:
@@ -154,7 +156,7 @@ class Watcher:
 
     def _refresh(self, connection: Connection) -> None:
         snapshot, keys = learn_host(connection)
-        self._refused.clear()
+        self._unanswered.clear()
         known = self._snapshot
         for key in keys:
             snapshot = self._with(connection, snapshot, key)
@@ -170,6 +172,8 @@ class Watcher:
         snapshot = self._snapshot
         if snapshot is None or with_fingerprint(snapshot) != snapshot:
             self._refresh(connection)
+        for key in self._unanswered.due(time.monotonic()):
+            self._learn(connection, key)
 
     def _learn_guest(self, connection: Connection, uuid: str) -> None:
         try:
@@ -179,7 +183,7 @@ class Watcher:
 
     def _learn(self, connection: Connection, key: HypervisorKey) -> None:
         before = self._snapshot
-        if before is None or _knows(before, key) or key in self._refused:
+        if before is None or _knows(before, key) or self._unanswered.waits(key, time.monotonic()):
             return
         if with_fingerprint(before).fingerprint != before.fingerprint:
             # what is published now would pass for a reading of the changed host
@@ -193,11 +197,13 @@ class Watcher:
         self, connection: Connection, snapshot: HostSnapshot, key: HypervisorKey
     ) -> HostSnapshot:
         try:
-            return with_hypervisor(snapshot, learn_hypervisor(connection, key))
+            snapshot = with_hypervisor(snapshot, learn_hypervisor(connection, key))
         except GuardError as exc:
-            self._refused.add(key)
-            logger.info("nothing learned of %s: %s", " ".join(filter(None, key)), exc)
-            return snapshot
+            if self._unanswered.add(key, time.monotonic()):
+                logger.info("nothing learned of %s: %s", " ".join(filter(None, key)), exc)
+        else:
+            self._unanswered.discard(key)
+        return snapshot
 
     def _publish(self, snapshot: HostSnapshot) -> None:
         before, snapshot = self._snapshot, with_fingerprint(snapshot)
