@@ -29,7 +29,6 @@ DISK = (
 # what the host would have kept before its update
 DOCTOR = """
 import sys
-from dataclasses import replace
 from types import MappingProxyType
 from guardd import files
 from guardd.cpu.definition import FeaturePolicy
@@ -39,11 +38,11 @@ def richer(hypervisor):
     if known is None or hypervisor.arch != "x86_64":
         return hypervisor
     features = {**known.features, sys.argv[1]: FeaturePolicy.REQUIRE}
-    return replace(hypervisor, host_model=replace(known, features=MappingProxyType(features)))
+    model = known._replace(features=MappingProxyType(features))
+    return hypervisor._replace(host_model=model)
 
 now = files.kept_snapshot()
-files.keep_snapshot(replace(
-    now,
+files.keep_snapshot(now._replace(
     taken="2026-01-01T00:00:00Z",
     hypervisors=tuple(map(richer, now.hypervisors)),
     fingerprint=MappingProxyType({**now.fingerprint, "microcode": "0x1"}),
