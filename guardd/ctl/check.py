@@ -24,6 +24,7 @@ from guardd.ctl.guest import Guest
 from guardd.ctl.known import file_text, guest_as_sent, guest_text, host_snapshot, is_file
 from guardd.ctl.source import Source, SourceType
 from guardd.errors import GuardError
+from guardd.facts.domain import Guest as Domain
 from guardd.facts.domain import parse_domain, trim_domain
 from guardd.facts.snapshot import with_revision
 from guardd.judge import judge
@@ -80,11 +81,8 @@ def check(  # noqa: PLR0913 (its options)
 
         requests = _requests_elsewhere(guest, text, operation)
         sys.exit(show_prospects(prospects(destinations, requests, cpu_map), as_json=as_json))
-    try:
-        read = parse_domain(text)
-        name, runs = read.name, read.runs
-    except GuardError:
-        name, runs = guest, False  # the verdict will say what is wrong with the XML
+    read = _parsed(text)
+    name, runs = (read.name, read.runs) if read else (guest, False)
     # one that runs is judged as if it arrived, by the CPU that it has; else it would be a start
     wanted = Operation(operation or Operation.PREPARE)
     request = CheckRequest(domain=name, operation=wanted, xml=text, arrives=runs)
@@ -96,8 +94,8 @@ def check(  # noqa: PLR0913 (its options)
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     verdict = judge(request, snapshot, rules.policy, cpu_map)
     advice: list[Finding] = []
-    if _is_definition(text) and request.operation is Operation.PREPARE:
-        advised = advise(parse_domain(text), verdict, snapshot, rules.policy, cpu_map)
+    if read and not runs and request.operation is Operation.PREPARE:  # of a definition only
+        advised = advise(read, verdict, snapshot, rules.policy, cpu_map)
         advice = [finding for finding in advised if finding not in verdict.findings]
     if as_json:
         from guardd import wire
@@ -113,12 +111,12 @@ def check(  # noqa: PLR0913 (its options)
     sys.exit(DECISION_EXIT[verdict.decision])
 
 
-def _is_definition(text: str) -> bool:
-    """Whether *text* is what a guest is started from; that of one which runs has an id."""
+def _parsed(text: str) -> Domain | None:
+    """Read the domain XML *text*; None: the verdict will say what is wrong with it."""
     try:
-        return not parse_domain(text).runs
+        return parse_domain(text)
     except GuardError:
-        return False
+        return None
 
 
 def _requests_elsewhere(guest: str, text: str, operation: str | None) -> Sequence[CheckRequest]:
