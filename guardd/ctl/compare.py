@@ -12,8 +12,7 @@ from guardd import cpu
 from guardd.cpu import CPUMap, PVRMatch
 from guardd.cpu.definition import Arch
 from guardd.cpu.driver import CompareResult, Comparison
-from guardd.cpu.families import PPC64
-from guardd.cpu.ppc64.driver import DRIVER
+from guardd.cpu.families import PPC64, driver_for
 from guardd.ctl.common import (
     Exit,
     json_option,
@@ -70,7 +69,7 @@ def compare(
 def _this_host(state: Path, cpu_map: CPUMap) -> FoundCPU:
     snapshot = host_snapshot(state)
     is_power = snapshot.arch in PPC64
-    if is_power and cpu_map.part(DRIVER).pvr is PVRMatch.EXACT:
+    if is_power and cpu_map.part(driver_for(snapshot.arch)).pvr is PVRMatch.EXACT:
         snapshot = with_revision(snapshot, read_revision(cpu_map))
     if snapshot.host_cpu is None:
         raise UnknownHost("libvirt could not name this host's CPU")

@@ -10,8 +10,7 @@ from enum import StrEnum
 from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Check, CPUDef, Mode
-from guardd.cpu.families import X86
-from guardd.cpu.x86.driver import DRIVER
+from guardd.cpu.families import X86, driver_for
 from guardd.errors import GuardError
 from guardd.facts.domain import Guest
 from guardd.facts.drift import Change, compare_hosts, fitted
@@ -246,7 +245,7 @@ def _near(finding: Finding, guest: Guest, cpu_map: CPUMap) -> list[str]:
         )
     if guest.arch not in X86:
         return []
-    features = cpu_map.part(DRIVER).features
+    features = cpu_map.part(driver_for(guest.arch)).features
     # QEMU and Linux call some of them otherwise, and so did earlier versions of theirs
     renamed = [
         own for own, known in features.items() if name in {a for a, _source in known.aliases}
