@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from guardd.cpu.definition import Arch
@@ -27,9 +26,7 @@ class CPUMap:
 
     def part(self, driver: Driver[Any, Any]) -> Any:  # noqa: ANN401 (each driver has its own)
         """Give what *driver* loads; raises the BrokenMap of that load, each time anew."""
-        if driver.name not in self._parts:
-            self._load(driver)
-        part = self._parts[driver.name]
+        part = self._loaded(driver)
         if isinstance(part, BrokenMap):
             raise BrokenMap(str(part))
         return part
@@ -37,8 +34,7 @@ class CPUMap:
     def load(self) -> CPUMap:
         """Load all parts, so that no answer has to read a file; give the map."""
         for driver in drivers():
-            if driver.name not in self._parts:
-                self._load(driver)
+            self._loaded(driver)
         return self
 
     def matching(self, pvr: PVRMatch) -> CPUMap:
@@ -46,17 +42,20 @@ class CPUMap:
         if pvr is self._pvr:
             return self
         driver = driver_for(Arch.PPC64)
+        part = self._loaded(driver)
         other = CPUMap(self._read)
         other._pvr, other._parts = pvr, dict(self._parts)
-        with contextlib.suppress(BrokenMap):
-            other._parts[driver.name] = self.part(driver).with_pvr(pvr)
+        if not isinstance(part, BrokenMap):
+            other._parts[driver.name] = part.with_pvr(pvr)
         return other
 
-    def _load(self, driver: Driver[Any, Any]) -> None:
-        try:
-            self._parts[driver.name] = driver.load(self._read)
-        except BrokenMap as exc:
-            self._parts[driver.name] = exc
+    def _loaded(self, driver: Driver[Any, Any]) -> Any:  # noqa: ANN401 (each driver has its own)
+        if driver.name not in self._parts:
+            try:
+                self._parts[driver.name] = driver.load(self._read)
+            except BrokenMap as exc:
+                self._parts[driver.name] = exc
+        return self._parts[driver.name]
 
 
 def load_map(read: ReadFile) -> CPUMap:

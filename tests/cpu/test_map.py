@@ -134,3 +134,13 @@ def test_exact_pvrs_of_a_broken_part() -> None:
     broken = cpu.load_map(spoiled("ppc64.xml", "'Freescale'", "'IBM'"))
     with pytest.raises(BrokenMap, match="already defined"):
         cpu.models(cpu.match_pvr(broken, cpu.PVRMatch.EXACT), Arch.PPC64)
+
+
+def test_exact_pvrs_of_a_part_that_is_mended_meanwhile() -> None:
+    """What is broken stays so: loaded anew it would go by family, and pass for exact."""
+    files = {**FILES, "ppc64.xml": "<cpus><feature name='x'/></cpus>"}
+    exact = cpu.match_pvr(cpu.CPUMap(reader(files)), cpu.PVRMatch.EXACT)
+    files["ppc64.xml"] = FILES["ppc64.xml"]
+
+    with pytest.raises(BrokenMap, match="Unexpected element"):
+        cpu.models(exact, Arch.PPC64)
