@@ -71,6 +71,10 @@ class UnknownHost(GuardError):
     code = "unknown-host-cpu"
 
 
+class UnknownHypervisor(UnknownHost):
+    """A guest of a hypervisor of which libvirt has told nothing yet."""
+
+
 class UnknownVendor(GuardError):
     """A CPU vendor that the CPU map does not have."""
 

@@ -8,7 +8,7 @@ from guardd import cpu
 from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, Check, CPUDef, FeaturePolicy, Mode, PhysAddrMode
 from guardd.cpu.families import PPC64
-from guardd.errors import UnknownHost
+from guardd.errors import UnknownHost, UnknownHypervisor
 from guardd.facts.domain import Guest
 from guardd.facts.domcaps import HypervisorKey
 from guardd.facts.snapshot import HostSnapshot
@@ -26,12 +26,13 @@ def birth_record(guest: Guest, snapshot: HostSnapshot, cpu_map: CPUMap, *, taken
     """Say what *guest*, read from the XML of the running guest, sees of its CPU since it booted.
 
     *snapshot* must be of this host as it is now; *taken* is the UTC time in ISO 8601. Raises
-    UnknownHost where it cannot be told, and what `build_reference` raises.
+    UnknownHypervisor where nothing is known of its hypervisor yet, UnknownHost where it cannot be
+    told, and what `build_reference` raises.
     """
     key = HypervisorKey(guest.virt_type, guest.arch, guest.machine, guest.emulator)
     found = find_hypervisor(snapshot, key)
     if found is None or not found[1]:
-        raise UnknownHost(f"what {guest.emulator} {guest.machine} gives is not known")
+        raise UnknownHypervisor(f"what {guest.emulator} {guest.machine} gives is not known")
     if guest.uuid is None or guest.cpu is None:
         raise UnknownHost("libvirt does not tell its CPU")
     reference = build_reference(cpu_map, snapshot, found[0], exact=True)

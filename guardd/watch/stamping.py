@@ -10,12 +10,18 @@ from enum import StrEnum
 
 from guardd import libvirtconn
 from guardd.cpu import CPUMap
-from guardd.errors import GuardError, LibvirtFailed, LibvirtRefused
+from guardd.errors import GuardError, LibvirtFailed, LibvirtRefused, UnknownHypervisor
 from guardd.facts.domain import Guest, parse_domain
 from guardd.facts.snapshot import HostSnapshot
 from guardd.facts.stamp import NAMESPACE, PREFIX, Stamp, format_stamp
 from guardd.journal import Kind, Priority
-from guardd.judge.birth import OPEN_MODES, arrival_record, birth_record, is_of_host_as_it_is
+from guardd.judge.birth import (
+    OPEN_MODES,
+    arrival_record,
+    birth_record,
+    is_of_host_as_it_is,
+    versions_of,
+)
 from guardd.libvirtconn import STARTS, Connection, GuestEvent, Happening
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Chore, Desk
@@ -148,10 +154,18 @@ class Stamping(Chore):
         self._tell_unstamped()
 
     def ticked(self, connection: Connection) -> None:
-        """Try again where libvirt failed, or a guest was on its way."""
+        """Try again where libvirt failed or could not tell, or a guest was on its way."""
         for waiting in list(self._pending.values()):
             self._attend(connection, waiting.event, waiting.tries)
         self._tell_unstamped()
+
+    def changed(self, _connection: Connection, before: HostSnapshot, now: HostSnapshot) -> None:
+        """Forget, after an update, of guests that wait that they booted: on what is not known."""
+        if versions_of(before) == versions_of(now):
+            return
+        for uuid, waiting in self._pending.items():
+            if uuid not in self._given and waiting.event.what in STARTED_HERE:
+                self._pending[uuid] = replace(waiting, event=replace(waiting.event, what=FOUND))
 
     # -- what is known of guests
 
@@ -194,6 +208,10 @@ class Stamping(Chore):
             logger.info("%s was not stamped at try %d: %s", event.name, tries + 1, exc)
             if tries + 1 < MAX_TRIES:
                 self._pending[event.uuid] = _Pending(event, tries + 1)
+        except UnknownHypervisor as exc:
+            message = f"guests like {event.name} get no stamp before libvirt tells more: {exc}"
+            self._say_once(str(exc), Priority.INFO, message)
+            self._pending[event.uuid] = _Pending(event, tries)
         except GuardError as exc:
             message = f"guests like {event.name} get no stamp: {exc}"
             self._say_once(str(exc), Priority.INFO, message)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from guardd.facts.domcaps import HypervisorKey
 
-FIRST, LAST = 30.0, 3600.0  # seconds until it is asked again, twice as long each time
+FIRST, LAST = 10.0, 3600.0  # seconds until it is asked again, twice as long each time
 
 
 class _Next(NamedTuple):

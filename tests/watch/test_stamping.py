@@ -430,6 +430,49 @@ def test_a_guest_that_gets_none(bench: Bench) -> None:
     ] == bench.seen.said
 
 
+@pytest.mark.parametrize("cpu", [OPEN, CUSTOM], ids=["open", "custom"])
+def test_a_hypervisor_that_is_told_of_later(bench: Bench, cpu: str) -> None:
+    """The guest waits for its stamp until libvirt has told what its hypervisor gives."""
+    bench.seen.host = HOST._replace(hypervisors=())
+    bench.start("web1", cpu)
+    bench.happens("web1", Happening.BOOTED)
+    for _ in range(MAX_TRIES + 1):
+        bench.chore.ticked(bench.connection)
+
+    assert bench.stamp("web1") is None
+    ((priority, message),) = bench.seen.said
+    assert "6" == priority
+    assert "guests like web1 get no stamp before libvirt tells more: " in message
+    # as it is told of after libvirtd came back: not an update
+    bench.chore.changed(bench.connection, bench.seen.host, HOST)
+    bench.seen.host = HOST
+    bench.chore.ticked(bench.connection)
+    stamp = bench.stamp("web1")
+    assert stamp is not None
+    assert (HOST.hostname, "7.2.0") == (stamp.host, stamp.versions["qemu"])
+    assert [] == bench.seen.problems()
+
+
+def test_a_hypervisor_that_is_updated_before_it_is_told_of(bench: Bench) -> None:
+    """What the guest's QEMU gives is not what the new one does: as for a guest found running."""
+    bench.seen.host = HOST._replace(hypervisors=())
+    for name, cpu in (("open", OPEN), ("told", CUSTOM)):
+        bench.start(name, cpu)
+        bench.pause(name)
+        bench.happens(name, Happening.BOOTED)
+    bench.seen.host, before = HOST._replace(qemu="8.0.0"), bench.seen.host
+    bench.chore.changed(bench.connection, before, bench.seen.host)
+    bench.chore.ticked(bench.connection)
+
+    assert bench.stamp("open") is None
+    stamp = bench.stamp("told")
+    assert stamp is not None
+    assert {} == stamp.versions
+    assert ["1 running guest has a CPU that only a stamp could tell, and none"] == (
+        bench.seen.problems()
+    )
+
+
 def test_a_read_only_connection(bench: Bench) -> None:
     """Said once, shown in the status, tried on, and over when it is mended."""
     may, may_not = (
