@@ -48,6 +48,7 @@ IMPOSTOR = "/root/impostor.py"
 FAKETIME = "/usr/local/lib/cpu-guardd-faults/libfaketime.so.1"
 STATE = "/var/lib/cpu-guardd"
 PACKAGES = "/root/packages"
+EVIDENCE = guard.ROOT / "build/faults"
 # the first version of which guests had stamps; the format of the snapshot is as old as the package
 OLD = "36f3c9e"
 
@@ -222,8 +223,8 @@ class Round:
     """All that was seen of one: what was done, what the journals say, who lived before and after.
 
     `before`, `after`: by host and guest, the process of its QEMU. `came`: when the fault began to
-    come, and when it was there, monotonic. `resumed`: "", or what did not come back. `broken`: why
-    it could not be played.
+    come, and when it was there, monotonic. `since`: the cursor of the host's journal before all of
+    it. `resumed`: "", or what did not come back. `broken`: why it could not be played.
     """
 
     number: int
@@ -231,6 +232,7 @@ class Round:
     host: Host
     answer: str
     came: tuple[float, float] = (0.0, 0.0)
+    since: str = ""
     acts: list[Act] = field(default_factory=list)
     records: dict[str, list[Record]] = field(default_factory=dict)
     before: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -365,6 +367,7 @@ def play(pair: Sequence[Host], done: Round, chance: random.Random) -> None:
     settle(pair)
     done.before = _lives(pair)
     cursors = {each.name: each.cursor() for each in pair}
+    done.since = cursors[host.name]
     number = str(chance.randrange(1 << 30))
     load = Load(pair, str(done.number), random.Random(chance.random()))  # noqa: S311
     with load.running():
@@ -377,7 +380,7 @@ def play(pair: Sequence[Host], done: Round, chance: random.Random) -> None:
         time.sleep(chance.uniform(0.2, 0.7))
     done.acts = load.acts
     begun = time.monotonic()
-    done.resumed = resumed(host, f"after{done.number}", cursors[host.name])
+    done.resumed = resumed(host, f"after{done.number}", done.since)
     done.resume_seconds = time.monotonic() - begun
     done.after = _lives(pair)
     done.roamers = sum(guard.state(each, ROAMER) == "running" for each in pair)
@@ -417,6 +420,16 @@ def _lives(pair: Sequence[Host]) -> dict[tuple[str, str], str]:
             lives[host.name, guest] = pid
     return lives
 
+
+_TELL = f"""
+exec 2>&1
+cpu-guardctl status
+virsh list --all
+for thread in /proc/$(systemctl show --property=MainPID --value {_GUARD})/task/*; do
+    echo "$(cat $thread/comm) waits in $(cat $thread/wchan): $(cat $thread/syscall)"
+done
+journalctl --output=short-precise ${{1:+--cursor="$1"}}
+"""
 
 # -- hosts made ready, and made as they were
 
@@ -571,6 +584,8 @@ def run_pair(
             found = violations_of(done)
             tallies[done.name].add(done, len(found))
             line = f"{done.number:4} {done.host.name} {done.name} ({done.answer})"
+            if found:
+                found.append(f"what the host says: {keep_evidence(done)}")
             print("\n     ".join([f"{line}: {len(done.acts)} acts", *found]), flush=True)
 
 
@@ -579,6 +594,15 @@ def violations_of(done: Round) -> list[str]:
     if done.broken:
         return [f"not played: {done.broken}"]
     return [f"{check.__name__}: {said}" for check in INVARIANTS for said in check(done)]
+
+
+def keep_evidence(done: Round) -> Path:
+    """Write down what the host of a round says of it, before the next one; give the file."""
+    path = EVIDENCE / f"{done.host.name}-{done.number}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = done.host.shell(_TELL, done.since, check=False)
+    path.write_text(f"{said.stdout}\n{said.stderr}", encoding="utf-8")
+    return path
 
 
 def _parser() -> argparse.ArgumentParser:
