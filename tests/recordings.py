@@ -4,7 +4,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from guardd import cpu
-from guardd.cpu import CPUMap, load_map
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import CPUDef, FeaturePolicy
 from guardd.facts.capabilities import parse_capabilities
 from guardd.facts.domcaps import Hypervisor, ModelSupport, Usable, parse_domcaps
@@ -22,7 +22,7 @@ def recorded(name: str) -> str:
 
 def small_map() -> CPUMap:
     """Load the CPU map of our own: a handful of models, each with few features."""
-    return load_map(lambda name: (DATA / "cpu_map" / name).read_bytes())
+    return CPUMap(lambda name: (DATA / "cpu_map" / name).read_bytes())
 
 
 def small_map_of_libvirt_9() -> CPUMap:
@@ -32,7 +32,7 @@ def small_map_of_libvirt_9() -> CPUMap:
         text = (DATA / "cpu_map" / name).read_bytes()
         return text.replace(b"<check partial='compat'/>", b"")
 
-    return load_map(read)
+    return CPUMap(read)
 
 
 def recorded_host(name: str) -> HostSnapshot:

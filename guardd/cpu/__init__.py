@@ -19,7 +19,7 @@ from guardd.cpu.driver import (
     LiveData,
 )
 from guardd.cpu.families import driver_for, drivers, same_family
-from guardd.cpu.parts import CPUMap, load_map, match_pvr
+from guardd.cpu.parts import CPUMap, match_pvr
 from guardd.cpu.ppc64 import PVRMatch
 from guardd.errors import (
     InvalidCPU,
@@ -52,7 +52,6 @@ __all__ = [
     "has_feature",
     "has_features",
     "hidden_features",
-    "load_map",
     "match_pvr",
     "models",
     "non_migratable",

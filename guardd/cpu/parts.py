@@ -19,7 +19,10 @@ class CPUMap:
     """
 
     def __init__(self, read: ReadFile) -> None:
-        """Take the function that takes a file name in the map's folder and gives bytes."""
+        """Take the function that takes a file name in the map's folder and gives bytes.
+
+        A part that is broken is remembered as such and does not touch the others.
+        """
         self._read = read
         self._pvr = PVRMatch.FAMILY
         self._parts: dict[str, object] = {}  # by the driver's name; or why it could not be read
@@ -56,14 +59,6 @@ class CPUMap:
             except BrokenMap as exc:
                 self._parts[driver.name] = exc
         return self._parts[driver.name]
-
-
-def load_map(read: ReadFile) -> CPUMap:
-    """Load every driver's part; *read* takes a file name in the map's folder and gives bytes.
-
-    A part that is broken is remembered as such and does not touch the others.
-    """
-    return CPUMap(read).load()
 
 
 def match_pvr(cpu_map: CPUMap, pvr: PVRMatch) -> CPUMap:

@@ -39,7 +39,7 @@ class Bundle:
 
 @cache
 def _load(folder: Path) -> CPUMap:
-    return cpu.load_map(lambda name: (folder / name).read_bytes())
+    return cpu.CPUMap(lambda name: (folder / name).read_bytes())
 
 
 def vectors() -> Path:

@@ -91,4 +91,4 @@ def test_no_fix_is_an_error() -> None:
     )
 
     with pytest.raises(NoFix, match="no change of its <cpu> would help"):
-        fix_guest(guest, lambda _: [verdict], cpu.load_map(lambda _: b"<cpus/>"), [])
+        fix_guest(guest, lambda _: [verdict], cpu.CPUMap(lambda _: b"<cpus/>"), [])

@@ -159,7 +159,7 @@ FILES: Mapping[str, str] = {
 
 
 def reader(files: Mapping[str, str] = FILES) -> ReadFile:
-    """Give a function that reads *files*, as `load_map` wants it."""
+    """Give a function that reads *files*, as `CPUMap` wants it."""
 
     def read(name: str) -> bytes:
         try:
@@ -176,6 +176,6 @@ def spoiled(name: str, old: str, new: str) -> ReadFile:
     return reader({**FILES, name: FILES[name].replace(old, new, 1)})
 
 
-MAP: CPUMap = cpu.load_map(reader())
+MAP: CPUMap = cpu.CPUMap(reader()).load()
 EXACT: CPUMap = cpu.match_pvr(MAP, cpu.PVRMatch.EXACT)
 X86: X86Map = MAP.part(DRIVER)

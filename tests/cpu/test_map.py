@@ -53,7 +53,7 @@ def test_a_part_is_loaded_when_it_is_asked_for() -> None:
 
 def test_part_is_remembered_as_broken() -> None:
     """One broken part must not take the others with it, and says why each time it is used."""
-    broken = cpu.load_map(reader({**FILES, "ppc64.xml": "<cpus><feature name='x'/></cpus>"}))
+    broken = cpu.CPUMap(reader({**FILES, "ppc64.xml": "<cpus><feature name='x'/></cpus>"}))
     for _ in range(2):
         with pytest.raises(BrokenMap, match=r"Unexpected element 'feature' in CPU map 'ppc64.xml'"):
             cpu.models(broken, Arch.PPC64)
@@ -122,7 +122,7 @@ def test_part_is_remembered_as_broken() -> None:
 )
 def test_broken(arch: str, name: str, old: str, new: str, problem: str) -> None:
     """Each way to spoil the map is told, with the file it is in."""
-    broken = cpu.load_map(spoiled(name, old, new))
+    broken = cpu.CPUMap(spoiled(name, old, new))
     with pytest.raises(BrokenMap, match=problem):
         cpu.validate_features(broken, Arch(arch), CPUDef()) if arch != "ppc64" else cpu.models(
             broken, Arch(arch)
@@ -131,7 +131,7 @@ def test_broken(arch: str, name: str, old: str, new: str, problem: str) -> None:
 
 def test_exact_pvrs_of_a_broken_part() -> None:
     """Asking for exact PVRs must not hide that the part is broken."""
-    broken = cpu.load_map(spoiled("ppc64.xml", "'Freescale'", "'IBM'"))
+    broken = cpu.CPUMap(spoiled("ppc64.xml", "'Freescale'", "'IBM'"))
     with pytest.raises(BrokenMap, match="already defined"):
         cpu.models(cpu.match_pvr(broken, cpu.PVRMatch.EXACT), Arch.PPC64)
 

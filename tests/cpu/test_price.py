@@ -146,7 +146,7 @@ def test_thinned(hosts: list[Host], limit: int) -> None:
 
 def test_baselines_of_the_map() -> None:
     """What the CPUs of the map have in common is what their baseline has."""
-    cpu_map = cpu.load_map(reader())
+    cpu_map = cpu.CPUMap(reader()).load()
     names = [name for name in cpu.models(cpu_map, Arch.X86_64) if name != "hidden"]
     cpus = [CPUDef(model=name) for name in names]
     hosts = [

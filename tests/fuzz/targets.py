@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from guardd import cpu, files, wire
 from guardd.config import parse_config
-from guardd.cpu import load_map
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch
 from guardd.cpu.xml import format_cpu, parse_cpu
 from guardd.daemon import Daemon
@@ -285,7 +285,7 @@ def cpu_map_xml(data: bytes) -> None:
     def read(name: str) -> bytes:
         return given.get(name, rest)
 
-    cpu_map = load_map(read)
+    cpu_map = CPUMap(read).load()
     for arch in (Arch.X86_64, Arch.PPC64LE, Arch.AARCH64):
         try:
             for name in cpu.models(cpu_map, arch)[:4]:

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
-from guardd.cpu import load_map
+from guardd.cpu import CPUMap
 from guardd.cpu.definition import Arch, CPUDef
 from guardd.facts.domain import POLICY_NAMESPACE
 from guardd.facts.domcaps import HypervisorKey
@@ -135,7 +135,7 @@ def test_a_broken_map() -> None:
     def read(name: str) -> bytes:
         raise FileNotFoundError(2, "No such file or directory", name)
 
-    verdict = judged(HASWELL, domain(GOOD), cpu_map=load_map(read))
+    verdict = judged(HASWELL, domain(GOOD), cpu_map=CPUMap(read))
 
     assert "cannot-tell: unchecked x86_64" == told(verdict)
     assert verdict.findings[0].sentence == (

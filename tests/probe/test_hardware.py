@@ -45,7 +45,7 @@ def test_unknown_machine(tmp_path: Path) -> None:
 def test_broken_map() -> None:
     """Nothing can be named without a map; the error is the map's own."""
     with pytest.raises(BrokenMap, match=r"index\.xml"):
-        read_hardware(cpu.load_map(reader({})), Path("/nonexistent"), machine="x86_64")
+        read_hardware(cpu.CPUMap(reader({})), Path("/nonexistent"), machine="x86_64")
 
 
 def test_hypervisor(tmp_path: Path) -> None:

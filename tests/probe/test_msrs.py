@@ -26,7 +26,7 @@ ANNOUNCERS = """
 def known() -> X86Map:
     """Give the tests' map with features in MSRs and those that announce them."""
     text = FILES["x86_features.xml"].replace("</cpus>", ANNOUNCERS)
-    part: X86Map = cpu.load_map(reader({**FILES, "x86_features.xml": text})).part(DRIVER)
+    part: X86Map = cpu.CPUMap(reader({**FILES, "x86_features.xml": text})).part(DRIVER)
     return part
 
 
