@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 from pathlib import Path
@@ -22,11 +23,17 @@ def notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(NOTIFY_SECONDS)
-        # nothing is to be done about a systemd that cannot be told
-        with contextlib.suppress(OSError):
-            sender.sendto(state.encode("utf-8", "replace"), address.replace("@", "\0", 1))
+    # nothing is to be done about a systemd that cannot be told
+    with contextlib.suppress(OSError):
+        _sender().sendto(state.encode("utf-8", "replace"), address.replace("@", "\0", 1))
+
+
+@functools.cache
+def _sender() -> socket.socket:
+    """Give the socket to tell systemd by; kept, as there may be no descriptor for it later."""
+    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sender.settimeout(NOTIFY_SECONDS)
+    return sender
 
 
 def runtime_directory() -> Path | None:

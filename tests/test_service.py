@@ -1,10 +1,12 @@
 """systemd: what it hands over and is told; one that hangs must not hang the service."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,38 @@ def test_a_systemd_that_does_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
         service.notify("WATCHDOG=1")
         manager.recv(16)
         service.notify("STATUS=a\udcff")
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    """Let this process open nothing more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as last:
+        lowest = last.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            socket.socket(socket.AF_UNIX)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_notify_without_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or systemd would kill, for its watchdog, a daemon that still answers."""
+    service._sender().close()
+    service._sender.cache_clear()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(SECONDS)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with no_descriptors_left():
+            service.notify("READY=1")
+        service.notify("STATUS=at last")
+        with no_descriptors_left():
+            service.notify("WATCHDOG=1")
+
+        assert [b"STATUS=at last", b"WATCHDOG=1"] == [manager.recv(100) for _ in range(2)]
 
 
 def test_notify_outside_of_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
