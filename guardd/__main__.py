@@ -9,7 +9,9 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -23,11 +25,14 @@ from guardd.probe.cpu_map import read_cpu_map
 from guardd.probe.revision import read_revision
 from guardd.server import open_socket
 from guardd.state import State
+from guardd.watch.starting import Starting
 
 logger = logging.getLogger(__name__)
 
+Left = TypeVar("Left")
+
 EX_USAGE, EX_CONFIG = 2, 78  # click's own, and sysexits.h
-OWED = "owed"
+OWED, STARTING = "owed", "starting"  # in the folder in memory
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +64,9 @@ def main(config: Path, state: Path, path: str | None, uri: str, *, check_config:
             return
         snapshot, problems = _kept_snapshot(state)
         known = State(cpu_map, snapshot, read_revision(cpu_map), problems=problems)
-        daemon = Daemon(known, config, state, owed=_owed())
+        daemon = Daemon(
+            known, config, state, owed=_left(Owed, OWED), starting=_left(Starting, STARTING)
+        )
         _be_quick()
         asyncio.run(daemon.run(_listeners(path), uri))
     except BadConfig as exc:
@@ -78,12 +85,13 @@ def _be_quick() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _owed() -> Owed | None:
+def _left(take_over: Callable[[Path], Left], name: str) -> Left | None:
+    """Take over what another process left in memory, and is left there for the next."""
     directory = service.runtime_directory()
     try:
-        return None if directory is None else Owed(directory / OWED)
+        return None if directory is None else take_over(directory / name)
     except OSError as exc:
-        logger.warning("no refusal can be noted in %s: %s", directory, exc.strerror)
+        logger.warning("nothing can be kept in %s: %s", directory, exc.strerror)
         return None
 
 

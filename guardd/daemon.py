@@ -33,6 +33,7 @@ from guardd.watch.chore import Chore, Desk, Known
 from guardd.watch.drift import DriftWatch
 from guardd.watch.opinion import SecondOpinion
 from guardd.watch.stamping import Stamping
+from guardd.watch.starting import Starting
 from guardd.watch.unasked import Calls, Unasked
 from guardd.watch.watcher import Sink, Watcher
 
@@ -57,13 +58,14 @@ class Daemon:
         state_directory: Path,
         writer: JournalWriter | None = None,
         owed: Owed | None = None,
+        starting: Starting | None = None,
     ) -> None:
         self.state = state
         self._config_directory = config_directory
         self._state_directory = state_directory
         self._journal = writer or JournalWriter()
         self._recorder = Recorder(self._journal, owed)
-        self._asked = Asked()
+        self._asked = Asked(starting=starting)
         self._calls = Calls()
         self._watcher: Watcher | None = None
         self._host: HostSnapshot | None = None
@@ -88,6 +90,7 @@ class Daemon:
             self._asked.refused(asked.domain)
         elif asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
+            self.later(self._asked.allowed, asked.domain)
         self.state.counts.note(verdict, elapsed_usec)
         reply = wire.format_reply(
             {
@@ -114,6 +117,7 @@ class Daemon:
         self._asked.note(asked.domain, asked.operation)
         if asked.operation is Operation.PREPARE:
             self._calls.note(asked.domain)
+            self._asked.allowed(asked.domain)
 
     def _judge(self, request: CheckRequest) -> Verdict:
         state = self.state
@@ -352,12 +356,19 @@ class Daemon:
         period = min(LOOK_SECONDS, watchdog / 2) if watchdog else LOOK_SECONDS
         while True:
             service.notify("WATCHDOG=1")
-            if self._watcher is not None:
-                self._watcher.look()
-            await self._keep_again()
-            self._recorder.settle()
-            self._note_lost(", ".join(each.path for each in served if not each.can_be_found()))
+            try:
+                await self._look_around(served)
+            except Exception:
+                # a bug of ours: without the next tick systemd would take the process for hung
+                logger.exception("looking around failed")
             await asyncio.sleep(period)
+
+    async def _look_around(self, served: Sequence[Listening]) -> None:
+        if self._watcher is not None:
+            self._watcher.look()
+        await self._keep_again()
+        self._recorder.settle()
+        self._note_lost(", ".join(each.path for each in served if not each.can_be_found()))
 
     def _note_lost(self, paths: str) -> None:
         """Say once that no caller finds *paths* any more; the hook judges by itself then."""

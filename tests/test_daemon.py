@@ -1,13 +1,14 @@
 """The daemon as a process of its own, watching libvirt's test driver instead of a libvirtd."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from guardd import files, wire
 from guardd.cpu import CPUMap
 from guardd.facts.snapshot import snapshot_to_json
 from guardd.probe.fingerprint import read_fingerprint
+from guardd.watch.starting import Starting
 from tests.hooked import Hook
 from tests.judge.table import UUID, cpu, domain
 from tests.recordings import ROOT, recorded_host
@@ -386,6 +388,42 @@ def test_what_was_not_kept_is_kept_as_soon_as_it_can_be(
         kept = {path.name for path in place.state.iterdir()}
 
     assert {files.SNAPSHOT, files.GOOD_CONFIG, files.ON_UNAVAILABLE} == kept
+
+
+def test_boots_are_left_to_the_next_one(known: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was allowed to start, and not heard of since; not what was refused, or arrives."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(known.folder))
+    with known.running(NOBODY_THERE) as daemon:
+        daemon.check(domain(GOOD), "web1")
+        daemon.check(domain(BAD), "web2")
+        daemon.check(domain(GOOD), "web3", "migrate")
+        daemon.check(domain(GOOD), "web3")
+
+    assert {"web1"} == Starting(known.folder / "starting").names()
+
+
+def test_it_is_alive_without_descriptors(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd hears so as before: to kill it would stop the verdicts that it still gives."""
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(place.folder / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(place.folder / "notify"))
+        manager.settimeout(SECONDS)
+        with place.running() as daemon:
+            until(lambda: daemon.status()["snapshot_taken"])
+            used = len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+            before = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (used, before[1]))
+            manager.settimeout(0)
+            with suppress(BlockingIOError):
+                while manager.recv(4096):
+                    pass
+            manager.settimeout(SECONDS)
+            beats = {manager.recv(4096) for _ in range(4)}
+            resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, before)
+
+    assert b"WATCHDOG=1" in beats
+    assert beats <= {b"WATCHDOG=1"} | {beat for beat in beats if beat.startswith(b"STATUS=")}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from guardd.judge.finding import Operation
+from guardd.watch.starting import Starting
 
 # `migrate` and `restore` come just before their `prepare`; but a busy host may take its time, and
 # an offline migration is a `migrate` alone
@@ -25,12 +26,20 @@ class _Call:
 
 
 class Asked:
-    """The last call for each guest, by name; for any thread. Times are those of *clock*."""
+    """The last call for each guest, by name; for any thread. Times are those of *clock*.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    *starting*: where the next process finds the guests that boot while this one ends, if anywhere.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, starting: Starting | None = None
+    ) -> None:
         self._clock = clock
+        self._starting = starting
         self._calls: OrderedDict[str, _Call] = OrderedDict()
         self._lock = threading.Lock()
+        for name in () if starting is None else starting.names():
+            self._calls[name] = _Call(Operation.PREPARE, clock(), arrives=False)
 
     def note(self, name: str, operation: Operation) -> bool:
         """Take note of a call; tell whether the guest arrives here from elsewhere or from a file.
@@ -48,7 +57,34 @@ class Asked:
             self._calls[name] = _Call(operation, now, arrives)
             while len(self._calls) > MAX_GUESTS:
                 self._calls.popitem(last=False)
+        if arrives:
+            self._forget_start(name)
         return arrives
+
+    def allowed(self, name: str) -> None:
+        """Take note that the guest of the last call may start: it will run soon."""
+        if self._starting is not None and self.booted(name):
+            self._starting.add(name)
+
+    def attended(self, name: str) -> None:
+        """Take note that all was done for the guest that its last start called for."""
+        self._forget_start(name)
+
+    def tidy(self) -> None:
+        """Forget the guests that were to start long ago, and never ran."""
+        if self._starting is not None:
+            self._starting.names()
+
+    def updated(self) -> None:
+        """Forget, after an update of this host, who booted: it may have been before that."""
+        with self._lock:
+            for name in [name for name, call in self._calls.items() if not call.arrives]:
+                del self._calls[name]
+                self._forget_start(name)
+
+    def _forget_start(self, name: str) -> None:
+        if self._starting is not None:
+            self._starting.discard(name)
 
     def last_call(self, name: str) -> float | None:
         """Tell when the hook asked about this guest last, None where it did not."""
@@ -82,3 +118,4 @@ class Asked:
             call = self._calls.get(name)
             if call is not None and call.has_run:
                 del self._calls[name]
+                self._forget_start(name)

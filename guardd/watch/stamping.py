@@ -157,12 +157,14 @@ class Stamping(Chore):
         """Try again where libvirt failed or could not tell, or a guest was on its way."""
         for waiting in list(self._pending.values()):
             self._attend(connection, waiting.event, waiting.tries)
+        self._asked.tidy()
         self._tell_unstamped()
 
     def changed(self, _connection: Connection, before: HostSnapshot, now: HostSnapshot) -> None:
         """Forget, after an update, of guests that wait that they booted: on what is not known."""
         if versions_of(before) == versions_of(now):
             return
+        self._asked.updated()
         for uuid, waiting in self._pending.items():
             if uuid not in self._given and waiting.event.what in STARTED_HERE:
                 self._pending[uuid] = replace(waiting, event=replace(waiting.event, what=FOUND))
@@ -215,6 +217,8 @@ class Stamping(Chore):
         except GuardError as exc:
             message = f"guests like {event.name} get no stamp: {exc}"
             self._say_once(str(exc), Priority.INFO, message)
+        if event.uuid not in self._pending:
+            self._asked.attended(event.name)
 
     def _stamp(self, connection: Connection, event: GuestEvent) -> bool:
         """Do it for a guest that runs; False where it is on its way, so that it is too early."""

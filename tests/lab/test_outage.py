@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab import guard
+from tests.lab import guard, stamps
 from tests.lab.guests import domain_xml
 from tests.lab.host import Host
 
 FITS = "<cpu mode='custom' match='exact' check='none'><model>Nehalem</model></cpu>"
 DOES_NOT = "<cpu mode='custom' match='exact' check='partial'><model>Skylake-Server</model></cpu>"
+MAXIMUM = "<cpu mode='maximum'/>"
 SNAPSHOT = "/var/lib/cpu-guardd/snapshot.json"
 # 1 s for the daemon, 4 s for the judgement without it, and what libvirt needs to start a guest
 BOUND_SECONDS = 20
@@ -21,6 +22,10 @@ OUTAGES = {
     "killed": "systemctl kill --signal=KILL cpu-guardd.service",
     "hanging": "systemctl kill --signal=STOP cpu-guardd.service",
 }
+# libvirt tells of a start after this
+SLOW = """#!/bin/sh
+[ "$2" != started ] || sleep 4
+"""
 
 
 def define_both(host: Host) -> None:
@@ -127,6 +132,29 @@ def test_a_veto_outlives_journal_and_daemon(guarded_host: Host) -> None:
         lambda: guard.decisions(guard.verdicts(host, before, "does-not")) == [("prepare", "deny")]
     )
     host.wait_until("test ! -s /run/cpu-guardd/daemon/owed")
+
+
+@pytest.mark.parametrize("ends", ["systemctl stop {}", "systemctl kill --signal=KILL {}"])
+def test_a_start_in_the_midst_of_a_restart(guarded_host: Host, ends: str) -> None:
+    """The daemon was asked about a guest, and is away when that runs: the next one stamps it."""
+    host = guarded_host
+    host.write(f"{guard.HOOK}.d/slow", SLOW, mode=0o755)
+    before = host.cursor()
+    try:
+        with ThreadPoolExecutor() as pool:
+            create = ("create", "/dev/stdin")
+            start = pool.submit(host.virsh, *create, stdin=domain_xml("web1", cpu=MAXIMUM))
+            host.wait_until(lambda: bool(guard.verdicts(host, before, "web1")))
+            host.shell(ends.format("cpu-guardd.service"))
+            host.shell(OUTAGES["stopped"])
+            start.result()
+    finally:
+        host.run("rm", f"{guard.HOOK}.d/slow")
+    assert "" == stamps.text_of(host, "web1")
+    host.run("systemctl", "start", "cpu-guardd.socket", "cpu-guardd.service")
+
+    assert stamps.await_stamp(host, "web1").features
+    host.wait_until('[ -z "$(ls /run/cpu-guardd/daemon/starting)" ]')
 
 
 def test_libvirtd_restarts_and_is_watched_again(guarded_host: Host) -> None:

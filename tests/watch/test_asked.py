@@ -1,9 +1,14 @@
 """Which call of the hook a guest that runs belongs to."""
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
 from guardd.judge.finding import Operation
 from guardd.watch.asked import ARRIVAL_SECONDS, MAX_GUESTS, Asked
+from guardd.watch.starting import Starting
 
 
 class Clock:
@@ -91,3 +96,67 @@ def test_it_does_not_grow_for_ever(asked: Asked) -> None:
 
     assert asked.last_call("web0") is None
     assert asked.last_call("web1") is not None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "starting"
+
+
+def calls(asked: Asked, *operations: str) -> None:
+    """Have the hook ask about web1, and be told that it may go on."""
+    for operation in operations:
+        asked.note("web1", Operation(operation))
+        asked.allowed("web1")
+
+
+@pytest.mark.parametrize(
+    ("operations", "is_left"),
+    [
+        (["prepare"], True),
+        (["migrate", "prepare"], False),
+        (["restore", "prepare"], False),
+        (["prepare", "migrate"], False),  # it ran, left, and comes back
+        (["migrate", "prepare", "prepare"], True),
+    ],
+)
+def test_a_boot_outlives_the_process(folder: Path, operations: list[str], *, is_left: bool) -> None:
+    """An arrival does not: it brings its stamp along."""
+    calls(Asked(starting=Starting(folder)), *operations)
+
+    assert is_left is Asked(starting=Starting(folder)).booted("web1")
+
+
+def test_nothing_is_left_of_a_boot(folder: Path) -> None:
+    """Once all is done for it, it has stopped, the host was updated, or it was refused."""
+    asked = Asked(starting=Starting(folder))
+    calls(asked, "prepare")
+    asked.attended("web1")
+    assert set() == Starting(folder).names()
+
+    calls(asked, "prepare")
+    asked.runs("web1", time.monotonic())
+    asked.forget("web1")
+    assert set() == Starting(folder).names()
+
+    calls(asked, "prepare")
+    asked.note("web2", Operation.MIGRATE)
+    asked.updated()
+    assert set() == Starting(folder).names()
+    assert not asked.booted("web1")
+    assert asked.note("web2", Operation.PREPARE)  # it arrives, update or not
+
+    asked.note("web1", Operation.PREPARE)
+    asked.refused("web1")
+    assert set() == Starting(folder).names()
+
+
+def test_who_never_ran_is_forgotten(folder: Path) -> None:
+    """Its start failed, and the hook is not told of that."""
+    asked = Asked(starting=Starting(folder))
+    calls(asked, "prepare")
+    (file,) = folder.iterdir()
+    os.utime(file, (0, 0))
+    asked.tidy()
+
+    assert [] == list(folder.iterdir())

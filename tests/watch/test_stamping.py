@@ -21,6 +21,7 @@ from guardd.libvirtconn import Connection, GuestEvent, Happening
 from guardd.watch.asked import Asked
 from guardd.watch.chore import Desk, Known
 from guardd.watch.stamping import MAX_TRIES, Deed, Stamping, choose_deed
+from guardd.watch.starting import Starting
 from tests.recordings import small_map
 
 MAP = small_map()
@@ -377,6 +378,30 @@ def test_a_start_that_was_missed(bench: Bench) -> None:
     bench.chore.connected(bench.connection)
 
     assert bench.stamp("web1") is not None
+
+
+@pytest.mark.parametrize("what", ["", "updated", "attended"])
+def test_a_boot_that_another_process_was_asked_about(
+    bench: Bench, tmp_path: Path, what: str
+) -> None:
+    """It was killed before the guest ran: the next one stamps it, on a host that is as it was."""
+    gone = Asked(starting=Starting(tmp_path / "starting"))
+    gone.note("web1", Operation.PREPARE)
+    gone.allowed("web1")
+    bench.start("web1", OPEN)
+    bench.pause("web1")
+    later = Bench(bench.connection, asked=Asked(starting=Starting(tmp_path / "starting")))
+    if what == "updated":
+        later.chore.changed(bench.connection, HOST, HOST._replace(qemu="8.0.0"))
+    elif what == "attended":
+        Bench(bench.connection, asked=gone).happens("web1", Happening.BOOTED)
+        later.put("web1", ELSEWHERE)
+        later = Bench(bench.connection, asked=Asked(starting=Starting(tmp_path / "starting")))
+    later.chore.connected(bench.connection)
+
+    stamp = later.stamp("web1")
+    assert {"": "here", "updated": None, "attended": "there"}[what] == (stamp and stamp.host)
+    assert [] == list((tmp_path / "starting").iterdir())
 
 
 def test_a_guest_that_has_stopped(bench: Bench) -> None:
