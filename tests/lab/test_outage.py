@@ -154,7 +154,7 @@ def test_a_start_in_the_midst_of_a_restart(guarded_host: Host, ends: str) -> Non
     host.run("systemctl", "start", "cpu-guardd.socket", "cpu-guardd.service")
 
     assert stamps.await_stamp(host, "web1").features
-    host.wait_until('[ -z "$(ls /run/cpu-guardd/daemon/starting)" ]')
+    host.wait_until("test ! -e /run/cpu-guardd/daemon/starting/web1.guest")
 
 
 def test_libvirtd_restarts_and_is_watched_again(guarded_host: Host) -> None:
