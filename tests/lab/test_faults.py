@@ -1,11 +1,14 @@
-"""A handful of the faults of faults.py, and a small storm; the long runs are made by hand."""
+"""A handful of the faults of faults/, and a small storm; the long runs are made by hand."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
 
-from tests.lab import faults, storm
+from tests.lab import storm
+from tests.lab.faults.invariants import violations_of
+from tests.lab.faults.prepare import needed, prepared
+from tests.lab.faults.rounds import rounds
 from tests.lab.guard import ROOT
 from tests.lab.host import Host
 from tests.lab.load import clear
@@ -18,20 +21,20 @@ CALLS = 100
 def ready_pair(guarded: Mapping[str, Host]) -> Iterator[list[Host]]:
     """Two guarded hosts to which all of CHOSEN can come."""
     pair = [guarded["hosta"], guarded["hostb"]]
-    with faults.needed(CHOSEN) as files, ExitStack() as stack:
+    with needed(CHOSEN) as files, ExitStack() as stack:
         for host in pair:
-            stack.enter_context(faults.prepared(host, files))
+            stack.enter_context(prepared(host, files))
         stack.callback(clear, pair)
         yield pair
 
 
 def test_faults_under_load(ready_pair: list[Host]) -> None:
     """Guests live, calls end in time with the right verdict, vetoes are recorded, all resumes."""
-    played = list(faults.rounds(ready_pair, CHOSEN, len(CHOSEN), seed="1"))
+    played = list(rounds(ready_pair, CHOSEN, len(CHOSEN), seed="1"))
 
     assert set(CHOSEN) == {done.name for done in played}
     assert all(any(act.is_refused for act in done.acts) for done in played)
-    assert [] == [said for done in played for said in faults.violations_of(done)]
+    assert [] == [said for done in played for said in violations_of(done)]
 
 
 def test_a_small_storm(guarded_host: Host) -> None:
