@@ -11,6 +11,9 @@ IMPOSTOR = "/root/impostor.py"
 FAKETIME = "/usr/local/lib/cpu-guardd-faults/libfaketime.so.1"
 STATE = "/var/lib/cpu-guardd"
 PACKAGES = "/root/packages"
+GUARD = "cpu-guardd.service"
+BOTH = f"cpu-guardd.socket {GUARD}"
+MAIN_PID = f"$(systemctl show --property=MainPID --value {GUARD})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +33,14 @@ class Fault:
     is_old: bool = False
 
 
+def _signal(name: str, unit: str) -> str:
+    return f"systemctl kill --signal={name} {unit}"
+
+
 def _snapshot(change: str) -> Fault:
     """The kept snapshot becomes another, and the daemon starts on it."""
     # stopped first: the daemon keeps it anew whenever it reads the host
-    kill = "systemctl kill --signal=KILL cpu-guardd.service"
-    stop = "systemctl kill --signal=STOP cpu-guardd.service"
+    stop, kill = _signal("STOP", GUARD), _signal("KILL", GUARD)
     return Fault(inject=f"set -e; cd {STATE}; {stop}; {change}; {kill}")
 
 
@@ -42,25 +48,19 @@ def _impostor(how: str) -> Fault:
     socket = "/run/cpu-guardd/guard.sock"
     unit = "--quiet --collect --unit=impostor --property=DefaultDependencies=no"
     return Fault(
-        inject="set -e; systemctl stop cpu-guardd.socket cpu-guardd.service"
+        inject=f"set -e; systemctl stop {BOTH}"
         f"; systemd-run {unit} python3 {IMPOSTOR} {how} {socket}"
         f"; for n in $(seq 100); do [ -S {socket} ] && exit; sleep 0.05; done; exit 1",
-        heal=f"systemctl stop impostor.service; rm -f {socket}"
-        "; systemctl start cpu-guardd.socket cpu-guardd.service",
+        heal=f"systemctl stop impostor.service; rm -f {socket}; systemctl start {BOTH}",
     )
 
 
-def _signal(name: str, unit: str) -> str:
-    return f"systemctl kill --signal={name} {unit}"
-
-
-GUARD = "cpu-guardd.service"
 # what is there already stays, and not a byte more; it may have grown meanwhile
 _FILL = (
     "set -e; for n in $(seq 20); do"
     ' ! mount -o "remount,size=$(df --block-size=1 --output=used {0} | tail -1)" {0} || break; done'
 )
-_ANEW = "systemctl restart cpu-guardd.service"
+_ANEW = f"systemctl restart {GUARD}"
 _BACK = f"dpkg --install {PACKAGES}/this.deb"
 _HOLD = (
     "import resource, socket, time\n"
@@ -85,8 +85,8 @@ Environment=FAKETIME_CACHE_DURATION=1
 Environment=DONT_FAKE_MONOTONIC=1 FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_DISABLE_SHM=1
 EOF
 systemctl daemon-reload
-systemctl restart cpu-guardd.service
-grep -q libfaketime "/proc/$(systemctl show --property=MainPID --value cpu-guardd.service)/maps"
+{_ANEW}
+grep -q libfaketime "/proc/{MAIN_PID}/maps"
 for jump in +1d -1d +3650d -2h; do
     echo "$jump" >/run/faults/clock
     sleep 1  # libfaketime looks once a second; to look at every call takes a start of seconds
@@ -94,7 +94,7 @@ for jump in +1d -1d +3650d -2h; do
     sleep 0.3
 done
 """
-_CLOCK_HEAL = f"rm {_CLOCK_UNIT}; systemctl daemon-reload; systemctl restart cpu-guardd.service"
+_CLOCK_HEAL = f"rm {_CLOCK_UNIT}; systemctl daemon-reload; {_ANEW}"
 _AWAIT_WATCHDOG = f"""
 for n in $(seq 400); do
     journalctl --quiet --unit {GUARD} --since=-60s | grep -q 'Watchdog timeout' &&
@@ -109,8 +109,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "daemon killed": Fault(inject=_signal("KILL", GUARD)),
         "daemon killed often": Fault(
             inject=f"for n in $(seq 14); do {_signal('KILL', GUARD)}; sleep 0.12; done; true",
-            heal="systemctl reset-failed 'cpu-guardd*'"
-            "; systemctl start cpu-guardd.socket cpu-guardd.service",
+            heal=f"systemctl reset-failed 'cpu-guardd*'; systemctl start {BOTH}",
         ),
         "daemon stopped": Fault(
             inject=_signal("STOP", GUARD), heal=_signal("CONT", GUARD), seconds=(1.0, 3.0)
@@ -152,10 +151,10 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "clock jumps": Fault(inject=_CLOCK, heal=_CLOCK_HEAL, seconds=(0.0, 0.5)),
         "no descriptors": Fault(
             # by its own user: a container's root may not limit another's process
-            inject="set -e; pid=$(systemctl show --property=MainPID --value cpu-guardd.service)"
+            inject=f"set -e; pid={MAIN_PID}"
             "; setpriv --reuid=cpu-guardd --regid=cpu-guardd --clear-groups"
             ' prlimit --pid "$pid" --nofile=$(ls /proc/$pid/fd | wc -l):',
-            heal="pid=$(systemctl show --property=MainPID --value cpu-guardd.service)"
+            heal=f"pid={MAIN_PID}"
             "; setpriv --reuid=cpu-guardd --regid=cpu-guardd --clear-groups"
             ' prlimit --pid "$pid" --nofile=8192:',
             seconds=(1.0, 3.0),
@@ -167,11 +166,11 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         ),
         "socket removed": Fault(
             inject="rm /run/cpu-guardd/guard.sock",
-            heal="systemctl restart cpu-guardd.socket cpu-guardd.service",
+            heal=f"systemctl restart {BOTH}",
         ),
         "socket closed": Fault(
             inject="systemctl stop cpu-guardd.socket",
-            heal="systemctl start cpu-guardd.socket cpu-guardd.service",
+            heal=f"systemctl start {BOTH}",
         ),
         **{f"peer: {how}": _impostor(how) for how in WAYS},
     }

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.lab import guard
-from tests.lab.faults.catalogue import FAKETIME, IMPOSTOR, PACKAGES, STATE
+from tests.lab.faults.catalogue import BOTH, FAKETIME, IMPOSTOR, PACKAGES, STATE
 from tests.lab.host import Host
 from tests.lab.process import LabError
 
@@ -20,23 +20,23 @@ mkdir -p /run/systemd/system/cpu-guardd.service.d
 printf '[Service]\\nWatchdogSec=5\\nTimeoutStopSec=5\\n' \\
     >/run/systemd/system/cpu-guardd.service.d/50-faults.conf
 systemctl daemon-reload
-systemctl stop cpu-guardd.socket cpu-guardd.service
+systemctl stop {BOTH}
 if ! mountpoint -q {STATE}; then
     cp -a {STATE} {STATE}.kept
     mount -t tmpfs -o size=4m tmpfs {STATE}
     cp -aT {STATE}.kept {STATE}
 fi
 mount -o remount,size=1g /run
-systemctl start cpu-guardd.socket cpu-guardd.service
+systemctl start {BOTH}
 """
 _UNDO = f"""
-systemctl stop cpu-guardd.socket cpu-guardd.service impostor.service crowd.service
+systemctl stop {BOTH} impostor.service crowd.service
 rm -f /run/systemd/system/cpu-guardd.service.d/*
 systemctl daemon-reload
 umount {STATE}; rm -rf {STATE}.kept
 systemctl start {guard.JOURNALD}
 systemctl reset-failed
-systemctl start cpu-guardd.socket cpu-guardd.service
+systemctl start {BOTH}
 """
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.lab import guard, stamps
-from tests.lab.faults.catalogue import GUARD
+from tests.lab.faults.catalogue import MAIN_PID
 from tests.lab.faults.invariants import Round
 from tests.lab.guests import domain_xml
 from tests.lab.host import Host
@@ -102,7 +102,7 @@ _TELL = f"""
 exec 2>&1
 cpu-guardctl status
 virsh list --all
-for thread in /proc/$(systemctl show --property=MainPID --value {GUARD})/task/*; do
+for thread in /proc/{MAIN_PID}/task/*; do
     echo "$(cat $thread/comm) waits in $(cat $thread/wchan): $(cat $thread/syscall)"
 done
 journalctl --output=short-precise ${{1:+--cursor="$1"}}
