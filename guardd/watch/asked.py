@@ -58,7 +58,7 @@ class Asked:
             while len(self._calls) > MAX_GUESTS:
                 self._calls.popitem(last=False)
         if arrives:
-            self._forget_start(name)
+            self.attended(name)
         return arrives
 
     def allowed(self, name: str) -> None:
@@ -67,8 +67,9 @@ class Asked:
             self._starting.add(name)
 
     def attended(self, name: str) -> None:
-        """Take note that all was done for the guest that its last start called for."""
-        self._forget_start(name)
+        """Leave nothing of the guest to the next process: all was done, or it did not boot here."""
+        if self._starting is not None:
+            self._starting.discard(name)
 
     def tidy(self) -> None:
         """Forget the guests that were to start long ago, and never ran."""
@@ -78,13 +79,11 @@ class Asked:
     def updated(self) -> None:
         """Forget, after an update of this host, who booted: it may have been before that."""
         with self._lock:
-            for name in [name for name, call in self._calls.items() if not call.arrives]:
+            booted = [name for name, call in self._calls.items() if not call.arrives]
+            for name in booted:
                 del self._calls[name]
-                self._forget_start(name)
-
-    def _forget_start(self, name: str) -> None:
-        if self._starting is not None:
-            self._starting.discard(name)
+        for name in booted:  # no verdict waits for files
+            self.attended(name)
 
     def last_call(self, name: str) -> float | None:
         """Tell when the hook asked about this guest last, None where it did not."""
@@ -116,6 +115,7 @@ class Asked:
         """
         with self._lock:
             call = self._calls.get(name)
-            if call is not None and call.has_run:
-                del self._calls[name]
-                self._forget_start(name)
+            if call is None or not call.has_run:
+                return
+            del self._calls[name]
+        self.attended(name)
