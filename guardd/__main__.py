@@ -29,7 +29,7 @@ from guardd.watch.starting import Starting
 
 logger = logging.getLogger(__name__)
 
-Left = TypeVar("Left")
+Kept = TypeVar("Kept")
 
 EX_USAGE, EX_CONFIG = 2, 78  # click's own, and sysexits.h
 OWED, STARTING = "owed", "starting"  # in the folder in memory
@@ -65,7 +65,11 @@ def main(config: Path, state: Path, path: str | None, uri: str, *, check_config:
         snapshot, problems = _kept_snapshot(state)
         known = State(cpu_map, snapshot, read_revision(cpu_map), problems=problems)
         daemon = Daemon(
-            known, config, state, owed=_left(Owed, OWED), starting=_left(Starting, STARTING)
+            known,
+            config,
+            state,
+            owed=_taken_over(Owed, OWED),
+            starting=_taken_over(Starting, STARTING),
         )
         _be_quick()
         asyncio.run(daemon.run(_listeners(path), uri))
@@ -85,11 +89,11 @@ def _be_quick() -> None:
     sys.setswitchinterval(0.0005)
 
 
-def _left(take_over: Callable[[Path], Left], name: str) -> Left | None:
-    """Take over what another process left in memory, and is left there for the next."""
+def _taken_over(take: Callable[[Path], Kept], name: str) -> Kept | None:
+    """Take over what another process left in memory under *name*, if there is a place for it."""
     directory = service.runtime_directory()
     try:
-        return None if directory is None else take_over(directory / name)
+        return None if directory is None else take(directory / name)
     except OSError as exc:
         logger.warning("nothing can be kept in %s: %s", directory, exc.strerror)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 import os
 import signal
 import socket
@@ -39,7 +40,6 @@ from guardd.watch.watcher import Sink, Watcher
 
 logger = logging.getLogger(__name__)
 
-EX_CONFIG = 78  # sysexits.h
 TAKE_SECONDS = 5.0  # for the loop to take a snapshot; it never needs a hundredth of that
 # problems of keeping, by what was not kept
 KEPT_SNAPSHOT, KEPT_ANSWER, KEPT_CONFIG = "snapshot", "on_unavailable", "configuration"
@@ -73,7 +73,7 @@ class Daemon:
         self._found: files.ConfigFiles = []
         # once the reply is on its way, where there is a loop: it wakes other threads up, and they
         # take their time
-        self.later: Callable[..., object] = _at_once
+        self.later: Callable[..., object] = operator.call
         self._put_in_force()
 
     # -- the verdict path: no libvirt, no file, no waiting
@@ -230,7 +230,7 @@ class Daemon:
             await self._keep(what, write, value)
 
     async def _keep(self, what: str, write: Callable[[Any, Path], None], value: object) -> None:
-        problem = await asyncio.to_thread(kept, write, value, self._state_directory)
+        problem = await asyncio.to_thread(files.try_keep, write, value, self._state_directory)
         self._note_kept(what, problem)
 
     def _note_kept(self, what: str, problem: str) -> None:
@@ -286,7 +286,7 @@ class Daemon:
         self._tell_status()
         ticking = asyncio.create_task(self._tick(served))
         await stopped.wait()
-        self.later = _at_once
+        self.later = operator.call
         service.notify("STOPPING=1")
         ticking.cancel()
         for listening in served:
@@ -305,7 +305,7 @@ class Daemon:
 
             loop.call_soon_threadsafe(take)
             is_taken.wait(TAKE_SECONDS)  # the chores that follow go by it
-            problem = kept(files.keep_snapshot, snapshot, self._state_directory)
+            problem = files.try_keep(files.keep_snapshot, snapshot, self._state_directory)
             loop.call_soon_threadsafe(self._note_kept, KEPT_SNAPSHOT, problem)
 
         sink = Sink(
@@ -328,7 +328,7 @@ class Daemon:
 
         def keep_previous(before: HostSnapshot) -> None:
             self._previous = before
-            problem = kept(files.keep_previous, before, self._state_directory)
+            problem = files.try_keep(files.keep_previous, before, self._state_directory)
             loop.call_soon_threadsafe(self._note_kept, KEPT_PREVIOUS, problem)
 
         desk = Desk(known=self._known, say=self._journal.say, count=count, note=note)
@@ -384,19 +384,6 @@ class Daemon:
             await self._keep_config()
         if KEPT_PREVIOUS in problems:
             await self._keep(KEPT_PREVIOUS, files.keep_previous, self._previous)
-
-
-def _at_once(act: Callable[..., object], *words: object) -> None:
-    act(*words)
-
-
-def kept(write: Callable[[Any, Path], None], value: object, directory: Path) -> str:
-    """Write *value* below *directory*; give what went wrong, "" for nothing."""
-    try:
-        write(value, directory)
-    except OSError as exc:
-        return f"cannot write below {directory}: {exc.strerror or exc}"
-    return ""
 
 
 def load_config(directory: Path, cpu_map: CPUMap) -> tuple[Config, files.ConfigFiles]:

@@ -6,8 +6,10 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from guardd.config import Config, parse_config
 from guardd.errors import BadConfig, BadSnapshot
@@ -72,6 +74,15 @@ def read_config(directory: Path = CONFIG_DIRECTORY) -> tuple[Config, ConfigFiles
     config = parse_config(found)
     policy = config.policy._replace(pool=pool_hosts(directory))
     return config._replace(policy=policy), found
+
+
+def try_keep(write: Callable[[Any, Path], None], value: object, directory: Path) -> str:
+    """Write *value* below *directory*; give what went wrong, "" for nothing."""
+    try:
+        write(value, directory)
+    except OSError as exc:
+        return f"cannot write below {directory}: {exc.strerror or exc}"
+    return ""
 
 
 def keep_config(found: ConfigFiles, directory: Path = STATE_DIRECTORY) -> None:
