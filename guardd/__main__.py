@@ -95,7 +95,7 @@ def _taken_over(take: Callable[[Path], Kept], name: str) -> Kept | None:
     try:
         return None if directory is None else take(directory / name)
     except OSError as exc:
-        logger.warning("nothing can be kept in %s: %s", directory, exc.strerror)
+        logger.warning("cannot use %s/%s: %s", directory, name, exc.strerror)
         return None
 
 

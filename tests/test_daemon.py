@@ -402,6 +402,19 @@ def test_boots_are_left_to_the_next_one(known: Place, monkeypatch: pytest.Monkey
     assert {"web1"} == Starting(known.folder / "starting").names()
 
 
+def test_nothing_can_be_left_to_the_next_one(known: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what is in the way, and judges all the same."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(known.folder))
+    (known.folder / "starting").write_text("")
+    (known.folder / "owed").mkdir()
+    with known.running(NOBODY_THERE) as daemon:
+        assert not daemon.check(domain(GOOD))["refused"]
+        assert daemon.check(domain(BAD))["refused"]
+
+    assert f"WARNING: cannot use {known.folder}/starting: File exists\n" in known.output()
+    assert f"WARNING: cannot use {known.folder}/owed: Is a directory\n" in known.output()
+
+
 def test_it_is_alive_without_descriptors(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """systemd hears so as before: to kill it would stop the verdicts that it still gives."""
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
